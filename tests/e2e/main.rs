@@ -1,0 +1,2 @@
+//! End-to-end tests: one behaviour a file, on a real nginx.
+fn main() {}
