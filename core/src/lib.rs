@@ -15,7 +15,12 @@
     )
 )]
 
+pub mod health;
+pub mod key;
+pub mod lease;
 pub mod outcome;
+pub mod schedule;
+pub mod wheel;
 
 /// Milliseconds on a monotonic clock that all processes of the machine share (nginx's
 /// `ngx_current_msec`), or a distance on it; which of the two is said where it is used.

@@ -1,0 +1,108 @@
+//! When probes begin: the period, the spread of the first ones, the machine's pace, stalls.
+
+use crate::Msec;
+
+/// Timers are rounded up to this, so that one wake-up serves many probes.
+pub const TICK: Msec = 10;
+
+/// At most this many probes begin in one [`TICK`] on the machine.
+pub const PACE: u64 = 100;
+
+const PACE_BITS: u32 = 16;
+
+/// When the next probe is due that follows one begun at `started` for the time `due`.
+///
+/// The period is the delay, start to start. It is counted from `due` while the worker keeps up
+/// (within two ticks), so that rounding to ticks does not stretch the period.
+pub fn next_due(due: Msec, started: Msec, delay: Msec) -> Msec {
+    let on_time = started >= due && started - due <= 2 * TICK;
+    let base = if on_time { due } else { started };
+    base.saturating_add(delay)
+}
+
+/// `next_due` once the probe has ended: never sooner than a tenth of the delay after its end, so
+/// that a peer slower than the delay is not probed without pause.
+pub fn due_after_end(next_due: Msec, ended: Msec, delay: Msec) -> Msec {
+    next_due.max(ended.saturating_add(delay / 10))
+}
+
+/// When the holder of a lease must at the latest have begun the next probe after one begun at
+/// `started`.
+pub fn latest_next_start(started: Msec, delay: Msec, timeout: Msec) -> Msec {
+    started.saturating_add(delay.max(timeout.saturating_add(delay / 10)))
+}
+
+/// Offset of the first probe of peer number `rank` out of `total`: spread evenly over the delay,
+/// at most over one second.
+pub fn first_offset(rank: usize, total: usize, delay: Msec) -> Msec {
+    let span = delay.min(1_000);
+    let (Ok(rank), Ok(total)) = (u64::try_from(rank), u64::try_from(total)) else {
+        return 0;
+    };
+    span.saturating_mul(rank % total.max(1)) / total.max(1)
+}
+
+/// The tick that `time` is in.
+pub fn tick_of(time: Msec) -> u64 {
+    time / TICK
+}
+
+/// One more probe at time `now`: the machine's pace word after it, or `None` when this tick is
+/// full and the probe has to wait for the next one.
+///
+/// The word counts the probes begun in a tick; 0 is valid and means "none yet".
+pub fn admit(word: u64, now: Msec) -> Option<u64> {
+    let tick = tick_of(now) & (u64::MAX >> PACE_BITS);
+    let begun = if word >> PACE_BITS == tick { word & ((1 << PACE_BITS) - 1) } else { 0 };
+    (begun < PACE).then_some((tick << PACE_BITS) | (begun + 1))
+}
+
+/// Whether an event loop that woke `late` milliseconds after the time it had asked for was stalled
+/// so long that a probe with this `timeout` cannot be judged by its clock.
+pub fn is_stall(late: Msec, timeout: Msec) -> bool {
+    late > (timeout / 4).max(50)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_period_runs_from_start_to_start_without_drift() {
+        assert_eq!(next_due(1_000, 1_009, 300), 1_300);
+        assert_eq!(next_due(1_000, 1_500, 300), 1_800);
+        assert_eq!(next_due(1_000, 990, 300), 1_290);
+    }
+
+    #[test]
+    fn a_slow_peer_rests_a_tenth_of_the_delay() {
+        assert_eq!(due_after_end(1_300, 1_100, 300), 1_300);
+        assert_eq!(due_after_end(1_300, 1_290, 300), 1_320);
+        assert_eq!(latest_next_start(1_000, 300, 200), 1_300);
+        assert_eq!(latest_next_start(1_000, 300, 2_000), 3_030);
+    }
+
+    #[test]
+    fn first_probes_are_spread_over_a_second_at_most() {
+        assert_eq!(first_offset(0, 4, 10_000), 0);
+        assert_eq!(first_offset(3, 4, 10_000), 750);
+        assert_eq!(first_offset(3, 4, 400), 300);
+        assert_eq!(first_offset(9, 0, 400), 0);
+    }
+
+    #[test]
+    fn a_tick_admits_a_hundred_probes() {
+        let mut word = 0;
+        for _ in 0..PACE {
+            word = admit(word, 12_345).expect("room");
+        }
+        assert_eq!(admit(word, 12_349), None);
+        assert!(admit(word, 12_350).is_some());
+    }
+
+    #[test]
+    fn a_stall_is_more_than_50_ms_and_a_quarter_of_the_timeout() {
+        assert!(!is_stall(50, 100) && is_stall(51, 100));
+        assert!(!is_stall(500, 2_000) && is_stall(501, 2_000));
+    }
+}
