@@ -15,11 +15,15 @@
     )
 )]
 
+pub mod check;
 pub mod health;
 pub mod key;
 pub mod lease;
 pub mod outcome;
+pub mod report;
 pub mod schedule;
+pub mod status;
+pub mod value;
 pub mod wheel;
 
 /// Milliseconds on a monotonic clock that all processes of the machine share (nginx's
