@@ -20,6 +20,7 @@ pub mod health;
 pub mod key;
 pub mod lease;
 pub mod outcome;
+pub mod probe;
 pub mod report;
 pub mod schedule;
 pub mod status;
