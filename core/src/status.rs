@@ -1,7 +1,7 @@
 //! The status page's formats: their registry, and which of them a request or a directive chooses.
 //!
 //! A format only writes a [`PageReport`] as bytes; methods, headers and sending are the content
-//! handler's. A new one is a file in `status/` and a line in [`STATUS_FORMATS`].
+//! handler's. A new one is a file in `status/` with its `mod` and a line in [`STATUS_FORMATS`].
 
 use std::fmt;
 use std::io;
