@@ -1,0 +1,149 @@
+# shellcheck shell=bash
+# Shared by src/build/module, src/build/nginx, tests/run, .ci/run and examples/demo; sourced, never run.
+# Standard output carries results only (a path, a count); everything for the reader goes to standard error.
+
+set -euo pipefail
+shopt -s inherit_errexit
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+target=$root/target
+# Where rustup puts cargo, and where Debian puts nginx: neither is on every user's path.
+PATH=$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin:/usr/sbin
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() {
+    say "error: $*"
+    exit 1
+}
+
+# The comment at the top of the running script is its help.
+usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&2; }
+
+# ---- what the machine must have ----
+
+# has THING: is this command, C header or libclang there?
+has() {
+    case $1 in
+        libclang)
+            [ -n "${LIBCLANG_PATH-}" ] || compgen -G '/usr/lib*/llvm*/lib/libclang*.so*' >/dev/null ;;
+        *.h)
+            printf '#define PCRE2_CODE_UNIT_WIDTH 8\n#include <%s>\n' "$1" | cc -E - >/dev/null 2>&1 ;;
+        *)
+            command -v "$1" >/dev/null ;;
+    esac
+}
+
+# The Debian packages that bring a THING.
+packages_of() {
+    case $1 in
+        cc) echo gcc libc6-dev ;;
+        libclang) echo libclang-dev ;;
+        pcre2.h) echo libpcre2-dev ;;
+        zlib.h) echo zlib1g-dev ;;
+        openssl/ssl.h) echo libssl-dev ;;
+        *) echo "$1" ;;
+    esac
+}
+
+# apt-get, which gets one update of its lists when they are missing or out of date.
+apt_get() {
+    local quiet=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0)
+    "${quiet[@]}" "$@" </dev/null >&2 && return
+    [ "$(id -u)" = 0 ] || return
+    "${quiet[@]}" update </dev/null >&2
+    "${quiet[@]}" "$@" </dev/null >&2
+}
+
+# need THING...: installs what is missing when we are root on Debian, else says what to run.
+need() {
+    local thing packages missing=() install=(install -y --no-install-recommends)
+    for thing; do
+        has "$thing" || missing+=("$thing")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+
+    for thing in "${missing[@]}"; do
+        read -ra packages <<<"$(packages_of "$thing")"
+        install+=("${packages[@]}")
+    done
+    say "missing on this machine: ${missing[*]}"
+    if [ "$(id -u)" = 0 ] && has apt-get; then
+        say "apt-get ${install[*]}"
+        apt_get "${install[@]}" || die "apt-get could not install it; see above"
+    else
+        die "please run this, and start again: sudo apt-get ${install[*]}"
+    fi
+}
+
+need_cargo() {
+    has cargo || die "cargo is missing: install Rust ($(rust_version) or newer) with rustup, then start again"
+}
+
+rust_version() { sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml"; }
+
+# unpack_package PACKAGE VERSION DIR: the files of a Debian package, nothing installed. VERSION is
+# nginx's own number or empty; of several packages of that nginx, apt's first one is taken.
+unpack_package() {
+    local package=$1 version=$2 dir=$3 exact
+    has apt-get || return
+    if [ -n "$version" ]; then
+        exact=$(package_version "$package" "$version")
+        if [ -z "$exact" ] && [ "$(id -u)" = 0 ]; then
+            apt_get update || return
+            exact=$(package_version "$package" "$version")
+        fi
+        [ -n "$exact" ] || return
+        package=$package=$exact
+    fi
+    rm -rf "$dir" "$dir.new"
+    mkdir -p "$dir.new"
+    (cd "$dir.new" && apt_get download "$package" && dpkg -x ./*.deb . && rm ./*.deb) || return
+    mv "$dir.new" "$dir"
+}
+
+package_version() {
+    apt-cache madison "$1" | awk -v want="$2-" 'index($3, want) == 1 { print $3; exit }'
+}
+
+# ---- nginx ----
+
+# One build at a time in this checkout; the lock ends with the script.
+lock_builds() {
+    mkdir -p "$target/nginx"
+    exec 9>"$target/nginx/lock"
+    flock -n 9 || { say "waiting for another build in this checkout"; flock 9; }
+}
+
+tree_version() {
+    sed -n 's/^#define NGINX_VERSION *"\(.*\)"/\1/p' "$1/src/core/nginx.h" 2>/dev/null || true
+}
+
+binary_version() { "$1" -v 2>&1 | sed -n 's|^nginx version: nginx/\([0-9.]*\).*|\1|p'; }
+
+# A folder name for a source tree that is not ours: two trees of one version may differ.
+tree_name() { echo "$(tree_version "$1")-$(printf %s "$1" | cksum | cut -d' ' -f1)"; }
+
+# configured_copy TREE NAME FLAG...: prints the path of a copy of TREE under target/nginx that has
+# been configured with the flags. It is made anew only when the tree or the flags have changed.
+configured_copy() {
+    local tree=$1 copy=$target/nginx/$2 stamp configure=auto/configure
+    shift 2
+    stamp=$(cd "$tree" && { echo "$tree $*"; find . -path ./objs -prune -o -path ./.git -prune -o \
+        -type f -printf '%p %s %T@\n' | sort; } | cksum)
+    if [ "$(cat "$copy/.stamp" 2>/dev/null)" != "$stamp" ]; then
+        say "configuring nginx $(tree_version "$tree") in $copy"
+        rm -rf "$copy" "$copy.new"
+        mkdir -p "$copy.new"
+        tar -C "$tree" --exclude=./objs --exclude=./.git -cf - . | tar -C "$copy.new" -xf -
+        chmod -R u+w "$copy.new"
+        [ ! -e "$copy.new/configure" ] || configure=./configure
+        (cd "$copy.new" && "$configure" "$@" >configure.log 2>&1) ||
+            die "nginx's configure failed: $(tail -n 5 "$copy.new/configure.log")"
+        echo "$stamp" >"$copy.new/.stamp"
+        mv "$copy.new" "$copy"
+    fi
+    # Plain `cargo build` and `cargo clippy` find nginx here (.cargo/config.toml).
+    [ -e "$target/nginx/current/objs" ] || ln -sfn "$copy" "$target/nginx/current"
+    echo "$copy"
+}
