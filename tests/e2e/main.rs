@@ -1,2 +1,3 @@
 //! End-to-end tests: one behaviour a file, on a real nginx.
-fn main() {}
+
+mod harness;

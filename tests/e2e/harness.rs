@@ -1,0 +1,55 @@
+//! The support library itself, on an nginx without any of the module's directives.
+
+use support::{process, Config, Nginx, Peer, Script, LIMIT};
+
+#[test]
+fn an_nginx_serves_reloads_and_quits() {
+    let peers = Peer::start_many(2);
+    let config = Config::new().without_pages().workers(2);
+    let first = config.clone().upstream("backend", format!("server {};", peers[0]));
+    let second = config.upstream("backend", format!("server {};", peers[1]));
+
+    let mut nginx = Nginx::start(&first);
+    let workers = nginx.workers();
+    assert_eq!(workers.len(), 2);
+    let tally = nginx.tally(20, "backend");
+    assert_eq!((tally.at(&peers[0].to_string()), tally.with_status(200)), (20, 20));
+    assert_eq!(tally.workers.len(), 2, "each worker takes its share of the connections");
+
+    nginx.reload(&second);
+    assert!(workers.iter().all(|&pid| !process::is_alive(pid)));
+    assert_eq!(nginx.tally(20, "backend").at(&peers[1].to_string()), 20);
+    nginx.quit_within(LIMIT);
+}
+
+#[test]
+fn a_killed_worker_is_replaced() {
+    let mut nginx = Nginx::start(&Config::new().without_pages().workers(2));
+    let worker = nginx.workers()[0];
+
+    nginx.kill9(worker);
+    support::wait_until(LIMIT, "another worker", || {
+        let workers = nginx.workers();
+        workers.len() == 2 && !workers.contains(&worker)
+    });
+}
+
+#[test]
+fn a_single_process_serves_and_quits() {
+    let peer = Peer::start();
+    peer.requests(Script::status(404, "none"));
+    let config = Config::new().without_pages().single_process();
+
+    let mut nginx = Nginx::start(&config.upstream("backend", format!("server {peer};")));
+    assert!(nginx.children().is_empty());
+    assert_eq!(nginx.tally(5, "backend").with_status(404), 5);
+    nginx.quit_within(LIMIT);
+}
+
+#[test]
+fn a_broken_configuration_is_refused_with_its_reason() {
+    let tested = Nginx::test(&Config::new().without_pages().http("no_such_directive;"));
+
+    assert!(!tested.ok);
+    assert!(tested.output.contains("unknown directive \"no_such_directive\""), "{tested:?}");
+}

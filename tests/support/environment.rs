@@ -1,0 +1,75 @@
+//! What the tests run against, as the environment names it.
+
+use std::env;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The nginx under test and the module built for it.
+#[derive(Debug)]
+pub struct Environment {
+    /// `TEST_NGINX`: the binary.
+    pub nginx: PathBuf,
+    /// `TEST_MODULE`: the shared object; `None` if empty, which serves to try out this library.
+    pub module: Option<PathBuf>,
+    /// `TEST_NGINX_VERSION`, such as `1.28.3`.
+    pub version: String,
+    /// `TEST_CHECKOUT`: the root of the source tree.
+    pub checkout: PathBuf,
+    /// What `nginx -V` prints.
+    pub build: String,
+}
+
+impl Environment {
+    /// Reads it once.
+    ///
+    /// # Panics
+    /// If a variable is missing or the binary does not start.
+    pub fn get() -> &'static Environment {
+        static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
+
+        ENVIRONMENT.get_or_init(|| {
+            let nginx = PathBuf::from(variable("TEST_NGINX"));
+            let module = variable("TEST_MODULE");
+            let output = Command::new(&nginx).arg("-V").output().expect("nginx -V starts");
+
+            Environment {
+                module: (!module.is_empty()).then(|| absolute(Path::new(&module))),
+                version: variable("TEST_NGINX_VERSION"),
+                checkout: absolute(Path::new(&variable("TEST_CHECKOUT"))),
+                build: String::from_utf8_lossy(&output.stderr).into_owned(),
+                nginx,
+            }
+        })
+    }
+
+    /// Whether this nginx is of `version` or newer; each of the parts is compared as a number.
+    pub fn at_least(&self, version: [u32; 3]) -> bool {
+        let parts = self.version.split('.').map(|part| part.parse().expect("a version number"));
+
+        parts.collect::<Vec<u32>>() >= version.to_vec()
+    }
+
+    /// Whether this nginx was configured with `option`, such as `--with-debug`.
+    pub fn built_with(&self, option: &str) -> bool {
+        self.build.split_whitespace().any(|word| word == option)
+    }
+}
+
+/// Says, past libtest's capture of a passing test's output, that a test could not run here.
+pub fn skip(reason: &str) {
+    let test = std::thread::current();
+    let name = test.name().unwrap_or("a test");
+
+    // A closed stdout loses the remark, not the run.
+    let _ = writeln!(std::io::stdout().lock(), "SKIP: {name}: {reason}");
+}
+
+fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests by tests/run"))
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

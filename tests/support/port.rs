@@ -1,0 +1,201 @@
+//! Ports from the OS that stay reserved for as long as a test wants them.
+
+use std::fmt;
+use std::io;
+use std::mem;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+/// A reserved TCP port: a socket that is bound and does not listen.
+///
+/// With `SO_REUSEADDR` on both sides Linux lets a listener share the port (nginx and std set it),
+/// but gives it to nobody who asks for any port, not even for the source of a connection. While
+/// no one listens, connections to it are refused: it is a closed port too.
+#[derive(Debug)]
+pub struct Port {
+    address: SocketAddr,
+    _socket: OwnedFd,
+}
+
+impl Port {
+    /// A port of 127.0.0.1.
+    ///
+    /// # Panics
+    /// If the OS has none.
+    pub fn reserve() -> Port {
+        Port::reserve_at(IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("a free port of 127.0.0.1")
+    }
+
+    /// A port of another loopback address.
+    ///
+    /// # Errors
+    /// Those of `bind`, for instance without IPv6.
+    pub fn reserve_at(ip: IpAddr) -> io::Result<Port> {
+        Port::reserve_exactly(SocketAddr::new(ip, 0))
+    }
+
+    /// That very port, or any if it is 0.
+    ///
+    /// # Errors
+    /// Those of `bind`.
+    pub fn reserve_exactly(address: SocketAddr) -> io::Result<Port> {
+        let socket = stream_socket(&address)?;
+        bind(&socket, &address)?;
+
+        Ok(Port { address: local_address(&socket)?, _socket: socket })
+    }
+
+    /// Address and port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
+    }
+}
+
+/// Connects from a loopback address of choice, so that ip_hash sees several clients.
+///
+/// # Errors
+/// Those of `socket`, `bind` and `connect`.
+pub fn connect_from(source: Ipv4Addr, to: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let socket = stream_socket(&to)?;
+    bind(&socket, &SocketAddr::new(IpAddr::V4(source), 0))?;
+
+    let (to, length) = raw_address(&to);
+    let stream = TcpStream::from(socket);
+    // On loopback `connect` blocks only while the listener's backlog is full; the send timeout
+    // bounds that as well.
+    stream.set_write_timeout(Some(limit))?;
+    // SAFETY: `to` is a whole `sockaddr_storage`, of which `length` bytes are its address; both
+    // live until the call returns.
+    let code = unsafe { libc::connect(stream.as_raw_fd(), (&raw const to).cast(), length) };
+    if code == 0 {
+        Ok(stream)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Raises the soft limit of open files to the hard one, for this process and its children.
+pub fn raise_open_files() {
+    // SAFETY: `rlimit` is plain data; both calls get a pointer that lives until they return.
+    unsafe {
+        let mut limit: libc::rlimit = mem::zeroed();
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
+}
+
+fn stream_socket(for_address: &SocketAddr) -> io::Result<OwnedFd> {
+    let family = if for_address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    // SAFETY: no pointers; the result is checked before it becomes a descriptor of ours.
+    let socket = unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    if socket < 0 {
+        return Err(io::Error::last_os_error());
+    }
+
+    // SAFETY: `socket` was opened above and belongs to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(socket) })
+}
+
+fn bind(socket: &OwnedFd, address: &SocketAddr) -> io::Result<()> {
+    let one: libc::c_int = 1;
+    let (address, length) = raw_address(address);
+
+    // SAFETY: `socket` is open; the option's value and the address live until the calls return,
+    // and the lengths are theirs.
+    let code = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_REUSEADDR,
+            (&raw const one).cast(),
+            size_of_socklen::<libc::c_int>(),
+        );
+        libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length)
+    };
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+fn local_address(socket: &OwnedFd) -> io::Result<SocketAddr> {
+    // std reads it from any socket of these families, listening or not.
+    let socket = std::net::TcpListener::from(socket.try_clone()?);
+    socket.local_addr()
+}
+
+fn raw_address(address: &SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+    // SAFETY: `sockaddr_storage` is plain data, for which zeros are valid.
+    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
+
+    let length = match address {
+        SocketAddr::V4(address) => {
+            let raw = libc::sockaddr_in {
+                sin_family: family(libc::AF_INET),
+                sin_port: address.port().to_be(),
+                sin_addr: libc::in_addr { s_addr: u32::from(*address.ip()).to_be() },
+                sin_zero: [0; 8],
+            };
+            // SAFETY: the storage is large enough and aligned for every family's address.
+            unsafe { (&raw mut storage).cast::<libc::sockaddr_in>().write(raw) };
+            size_of_socklen::<libc::sockaddr_in>()
+        }
+        SocketAddr::V6(address) => {
+            let raw = libc::sockaddr_in6 {
+                sin6_family: family(libc::AF_INET6),
+                sin6_port: address.port().to_be(),
+                sin6_flowinfo: 0,
+                sin6_addr: libc::in6_addr { s6_addr: Ipv6Addr::octets(address.ip()) },
+                sin6_scope_id: 0,
+            };
+            // SAFETY: as above.
+            unsafe { (&raw mut storage).cast::<libc::sockaddr_in6>().write(raw) };
+            size_of_socklen::<libc::sockaddr_in6>()
+        }
+    };
+
+    (storage, length)
+}
+
+fn family(family: libc::c_int) -> libc::sa_family_t {
+    libc::sa_family_t::try_from(family).expect("a small constant")
+}
+
+fn size_of_socklen<T>() -> libc::socklen_t {
+    libc::socklen_t::try_from(size_of::<T>()).expect("a small constant")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_reserved_port_refuses_until_somebody_listens() {
+        let port = Port::reserve();
+
+        assert!(TcpStream::connect(port.address()).is_err());
+        let _listener = TcpListener::bind(port.address()).expect("the port is shared");
+        assert!(TcpStream::connect(port.address()).is_ok());
+    }
+
+    #[test]
+    fn a_client_chooses_its_address() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let source = Ipv4Addr::new(127, 0, 9, 1);
+        let address = listener.local_addr().expect("an address");
+        let _client = connect_from(source, address, Duration::from_secs(5)).expect("a connection");
+
+        assert_eq!(listener.accept().expect("a client").1.ip(), IpAddr::V4(source));
+    }
+}

@@ -1,0 +1,50 @@
+//! Waiting for a condition, never for a fixed time.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long a test waits for what should take a fraction of a second: slow machines take longer,
+/// and a test that passes never waits that long.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+const STEP: Duration = Duration::from_millis(10);
+
+/// Returns once `condition` holds.
+///
+/// # Panics
+/// If it does not within `limit`.
+#[track_caller]
+pub fn wait_until(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    wait_for(limit, what, || condition().then_some(()));
+}
+
+/// Returns what `attempt` yields as soon as it does.
+///
+/// # Panics
+/// If it yields nothing within `limit`.
+#[track_caller]
+pub fn wait_for<T>(limit: Duration, what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+
+    loop {
+        if let Some(value) = attempt() {
+            return value;
+        }
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        sleep(STEP);
+    }
+}
+
+/// Asserts that `condition` holds all through `period`.
+///
+/// # Panics
+/// As soon as it does not.
+#[track_caller]
+pub fn holds_for(period: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+
+    while start.elapsed() < period {
+        assert!(condition(), "after {:?} no longer true: {what}", start.elapsed());
+        sleep(STEP);
+    }
+}
