@@ -48,7 +48,8 @@ packages_of() {
 
 # apt-get, which gets one update of its lists when they are missing or out of date.
 apt_get() {
-    local quiet=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0)
+    local quiet=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
+        -o APT::Sandbox::User=root)
     "${quiet[@]}" "$@" </dev/null >&2 && return
     [ "$(id -u)" = 0 ] || return
     "${quiet[@]}" update </dev/null >&2
