@@ -144,7 +144,10 @@ configured_copy() {
         echo "$stamp" >"$copy.new/.stamp"
         mv "$copy.new" "$copy"
     fi
-    # Plain `cargo build` and `cargo clippy` find nginx here (.cargo/config.toml).
-    [ -e "$target/nginx/current/objs" ] || ln -sfn "$copy" "$target/nginx/current"
     echo "$copy"
+}
+
+# Plain `cargo build` and `cargo clippy` find nginx here (.cargo/config.toml).
+link_for_cargo() {
+    [ -e "$target/nginx/current/objs" ] || ln -sfn "$1" "$target/nginx/current"
 }
