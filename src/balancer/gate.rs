@@ -1,0 +1,57 @@
+//! What a request to a checked upstream passes before nginx picks a peer: one atomic load.
+
+use core::cell::Cell;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use nginx_sys::ngx_http_upstream_init_peer_pt;
+
+/// Tells whether this process mirrors the newest health of one upstream. Lives in the upstream's
+/// configuration, one copy a process.
+#[derive(Default)]
+pub(crate) struct Gate {
+    /// nginx's own `peer.init`, which runs behind the gate.
+    pub(crate) inner: Cell<ngx_http_upstream_init_peer_pt>,
+    /// The upstream's generation in shared memory; unset where nothing is mirrored.
+    generation: Cell<Option<&'static AtomicU64>>,
+    /// The generation that is mirrored.
+    seen: Cell<u64>,
+    /// The version of nginx's peer list that is mirrored.
+    version: Cell<usize>,
+    /// Which of the worker's upstreams this is.
+    number: Cell<usize>,
+}
+
+impl Gate {
+    /// Begins to watch `generation` for upstream `number`.
+    pub(crate) fn open(&self, number: usize, generation: &'static AtomicU64) {
+        self.number.set(number);
+        self.generation.set(Some(generation));
+    }
+
+    /// Stops watching: the shared memory may go away.
+    pub(crate) fn close(&self) {
+        self.generation.set(None);
+    }
+
+    /// Notes what was mirrored: generation and list version as they were read before the peers.
+    pub(crate) fn mirrored(&self, seen: u64, version: usize) {
+        self.seen.set(seen);
+        self.version.set(version);
+    }
+
+    /// The version of nginx's peer list that is mirrored.
+    pub(crate) fn version(&self) -> usize {
+        self.version.get()
+    }
+
+    /// The number of the upstream if it must be mirrored anew before a request may pass; `version`
+    /// is that of nginx's peer list now.
+    #[inline]
+    pub(crate) fn stale(&self, version: usize) -> Option<usize> {
+        let generation = self.generation.get()?;
+        // Acquire: the slots that were written before this generation are seen by who mirrors.
+        let fresh =
+            generation.load(Ordering::Acquire) == self.seen.get() && version == self.version.get();
+        (!fresh).then(|| self.number.get())
+    }
+}

@@ -1,0 +1,12 @@
+//! Directives to plain data: what the operator wrote, checked when the whole configuration is read.
+
+#![forbid(unsafe_code)]
+
+pub(crate) mod complete;
+pub(crate) mod main;
+pub(crate) mod page;
+pub(crate) mod upstream;
+
+pub(crate) use main::MainConf;
+pub(crate) use page::PageConf;
+pub(crate) use upstream::{UpstreamConf, Watched};

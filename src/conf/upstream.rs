@@ -1,0 +1,122 @@
+//! The `healthcheck_*` directives of an upstream block, and what a complete configuration makes of
+//! them.
+
+use core::cell::RefCell;
+use std::sync::Arc;
+
+use healthcheck_core::check::{request_from_lines, Check, CheckDraft};
+use healthcheck_core::value::{parse_failcount, parse_size, parse_time, ValueError};
+
+use crate::balancer::Gate;
+use crate::nginx::upstream::Upstream;
+
+/// What an upstream block says of health checks.
+#[derive(Default)]
+pub(crate) struct UpstreamConf {
+    /// The directives as they were read.
+    draft: RefCell<CheckDraft>,
+    /// What a request to the upstream passes; idle without `healthcheck_enabled`.
+    pub(crate) gate: Gate,
+}
+
+/// Why a directive is refused.
+pub(crate) enum SettingError {
+    /// It stands twice in one block.
+    Duplicate,
+    /// Its value is not accepted.
+    Value(ValueError),
+}
+
+impl From<ValueError> for SettingError {
+    fn from(error: ValueError) -> SettingError {
+        SettingError::Value(error)
+    }
+}
+
+/// Reads one directive's arguments into the block's draft.
+pub(crate) type Setting = fn(&mut CheckDraft, &[&[u8]]) -> Result<(), SettingError>;
+
+/// Fills a setting that must stand at most once.
+fn once<T>(field: &mut Option<T>, value: Result<T, ValueError>) -> Result<(), SettingError> {
+    if field.is_some() {
+        return Err(SettingError::Duplicate);
+    }
+    *field = Some(value?);
+    Ok(())
+}
+
+/// The only argument of a directive that nginx lets through with exactly one.
+fn only<'a>(args: &[&'a [u8]]) -> &'a [u8] {
+    args.first().copied().unwrap_or_default()
+}
+
+/// `healthcheck_enabled`
+pub(crate) fn set_enabled(draft: &mut CheckDraft, _: &[&[u8]]) -> Result<(), SettingError> {
+    if draft.enabled {
+        return Err(SettingError::Duplicate);
+    }
+    draft.enabled = true;
+    Ok(())
+}
+
+/// `healthcheck_delay TIME`
+pub(crate) fn set_delay(draft: &mut CheckDraft, args: &[&[u8]]) -> Result<(), SettingError> {
+    once(&mut draft.delay, parse_time(only(args)))
+}
+
+/// `healthcheck_timeout TIME`
+pub(crate) fn set_timeout(draft: &mut CheckDraft, args: &[&[u8]]) -> Result<(), SettingError> {
+    once(&mut draft.timeout, parse_time(only(args)))
+}
+
+/// `healthcheck_failcount NUMBER` or `healthcheck_failcount [fall=NUMBER] [rise=NUMBER]`
+pub(crate) fn set_failcount(draft: &mut CheckDraft, args: &[&[u8]]) -> Result<(), SettingError> {
+    once(&mut draft.failcount, parse_failcount(args))
+}
+
+/// `healthcheck_send LINE ...`
+pub(crate) fn set_send(draft: &mut CheckDraft, args: &[&[u8]]) -> Result<(), SettingError> {
+    once(&mut draft.send, Ok(request_from_lines(args)))
+}
+
+/// `healthcheck_expected BODY`
+pub(crate) fn set_expected(draft: &mut CheckDraft, args: &[&[u8]]) -> Result<(), SettingError> {
+    once(&mut draft.expected, Ok(only(args).into()))
+}
+
+/// `healthcheck_buffer SIZE`
+pub(crate) fn set_buffer(draft: &mut CheckDraft, args: &[&[u8]]) -> Result<(), SettingError> {
+    once(&mut draft.buffer, parse_size(only(args)))
+}
+
+impl UpstreamConf {
+    /// Reads one directive.
+    pub(crate) fn set(&self, setting: Setting, args: &[&[u8]]) -> Result<(), SettingError> {
+        setting(&mut self.draft.borrow_mut(), args)
+    }
+
+    /// Whether `healthcheck_enabled` stands in the block.
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.draft.borrow().enabled
+    }
+
+    /// Whether the block has settings that mean nothing without `healthcheck_enabled`.
+    pub(crate) fn has_idle_settings(&self) -> bool {
+        !self.is_enabled() && self.draft.borrow().any_setting()
+    }
+
+    /// The check of the upstream called `name`, defaults filled in.
+    pub(crate) fn check(&self, name: &[u8]) -> Check {
+        self.draft.borrow().finish(name)
+    }
+}
+
+/// An upstream with checks.
+pub(crate) struct Watched {
+    /// nginx's block.
+    pub(crate) upstream: Upstream,
+    /// What the block says; `'static` as the configuration outlives whoever reads this.
+    pub(crate) conf: &'static UpstreamConf,
+    /// The rule its peers are probed by.
+    pub(crate) check: Arc<Check>,
+}

@@ -1,0 +1,5 @@
+//! Content handlers.
+
+#![forbid(unsafe_code)]
+
+pub(crate) mod status;

@@ -1,0 +1,210 @@
+//! One outgoing connection of ours in nginx's event loop.
+
+use core::cell::UnsafeCell;
+use core::ffi::c_void;
+use core::mem::zeroed;
+use core::ptr::NonNull;
+use std::io;
+
+use nginx_sys::{
+    ngx_close_connection, ngx_connection_t, ngx_event_connect_peer, ngx_event_get_peer,
+    ngx_event_t, ngx_handle_read_event, ngx_handle_write_event, ngx_log_t, ngx_peer_connection_t,
+    ngx_str_t, NGX_AGAIN, NGX_DECLINED, NGX_OK,
+};
+
+use super::guard::guard;
+use super::upstream::Address;
+
+/// Who is told what happens to a connection; `token` is what [`PeerConnection::open`] was given.
+pub(crate) trait Observer {
+    /// Bytes, the end of the stream or an error can be read.
+    fn readable(token: usize);
+    /// The connection was made, or has room to write.
+    fn writable(token: usize);
+    /// nginx is closing idle connections since the process is to end.
+    fn closing(token: usize);
+}
+
+/// Why a connection could not be begun.
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    /// The peer's fault: refused, no such socket, unreachable.
+    Peer,
+    /// This machine's fault: no descriptor, connection, port or memory.
+    Local(io::Error),
+}
+
+/// What a read brought.
+pub(crate) enum Read {
+    /// That many bytes are in the buffer.
+    Bytes(usize),
+    /// The peer ended its side.
+    End,
+    /// Nothing now.
+    Nothing,
+    /// The connection is broken.
+    Failed,
+}
+
+/// What a write took.
+pub(crate) enum Write {
+    /// That many bytes.
+    Bytes(usize),
+    /// Nothing now.
+    Nothing,
+    /// The connection is broken, or was never made.
+    Failed,
+}
+
+/// A connection to a peer; dropping it closes it. Valid in the process that opened it, until
+/// nginx's event loop ends.
+pub(crate) struct PeerConnection(NonNull<ngx_connection_t>);
+
+/// A log that takes nothing: nginx would log each refused probe at error level.
+struct QuietLog(UnsafeCell<Option<ngx_log_t>>);
+
+// SAFETY: touched on nginx's only thread.
+unsafe impl Sync for QuietLog {}
+
+static QUIET_LOG: QuietLog = QuietLog(UnsafeCell::new(None));
+
+/// The quiet log; nginx keeps the pointer in its connection, hence the static.
+fn quiet_log() -> *mut ngx_log_t {
+    // SAFETY: on nginx's only thread, and no reference outlives this function. A log is a C
+    // struct for which zero means level "stderr", below everything that nginx logs.
+    unsafe { (*QUIET_LOG.0.get()).get_or_insert_with(|| zeroed()) }
+}
+
+impl PeerConnection {
+    /// Begins a connection to `address`. The flag says whether it stands already; else
+    /// [`Observer::writable`] will be called.
+    pub(crate) fn open<O: Observer>(
+        address: &Address,
+        token: usize,
+    ) -> Result<(PeerConnection, bool), OpenError> {
+        let (sockaddr, socklen) = address.as_sockaddr();
+        let mut name = ngx_str_t { len: 0, data: core::ptr::null_mut() };
+        // SAFETY: the record is a C struct of numbers, pointers and nullable functions; nginx reads
+        // address and name during the call only; the log is static.
+        let (rc, connection) = unsafe {
+            let mut pc = zeroed::<ngx_peer_connection_t>();
+            pc.sockaddr = sockaddr.cast_mut();
+            pc.socklen = socklen;
+            pc.name = &raw mut name;
+            pc.get = Some(ngx_event_get_peer);
+            pc.log = quiet_log();
+            (ngx_event_connect_peer(&raw mut pc), pc.connection)
+        };
+        let status = i32::try_from(rc).unwrap_or(0);
+        if status != NGX_OK as i32 && status != NGX_AGAIN {
+            let error = io::Error::last_os_error();
+            let is_local = status != NGX_DECLINED || is_local_trouble(&error);
+            return Err(if is_local { OpenError::Local(error) } else { OpenError::Peer });
+        }
+        let Some(connection) = NonNull::new(connection) else {
+            return Err(OpenError::Local(io::Error::other("no connection")));
+        };
+        let opened = PeerConnection(connection);
+        let (read, write) = opened.events();
+        // SAFETY: nginx just made the connection and its two events; the token is a number that
+        // nginx only carries.
+        unsafe {
+            let c = connection.as_ptr();
+            (*c).data = core::ptr::without_provenance_mut::<c_void>(token);
+            (*c).set_idle(1);
+            (*read).handler = Some(on_read::<O>);
+            (*write).handler = Some(on_write::<O>);
+        }
+        Ok((opened, status == NGX_OK as i32))
+    }
+
+    fn events(&self) -> (*mut ngx_event_t, *mut ngx_event_t) {
+        // SAFETY: an open connection has both events.
+        unsafe { (self.0.as_ref().read, self.0.as_ref().write) }
+    }
+
+    /// Reads what is there.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Read {
+        let c = self.0.as_ptr();
+        // SAFETY: nginx's own receive function for this open connection, into memory that is ours
+        // through the call.
+        let received =
+            unsafe { (*c).recv.map_or(-1, |recv| recv(c, buffer.as_mut_ptr(), buffer.len())) };
+        match usize::try_from(received) {
+            Ok(0) => Read::End,
+            Ok(count) => Read::Bytes(count),
+            Err(_) if received == NGX_AGAIN as isize => Read::Nothing,
+            Err(_) => Read::Failed,
+        }
+    }
+
+    /// Writes what fits.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Write {
+        let c = self.0.as_ptr();
+        // SAFETY: nginx's own send function for this open connection; it only reads the bytes.
+        let sent =
+            unsafe { (*c).send.map_or(-1, |send| send(c, bytes.as_ptr().cast_mut(), bytes.len())) };
+        match usize::try_from(sent) {
+            Ok(count) if count > 0 => Write::Bytes(count),
+            Err(_) if sent == NGX_AGAIN as isize => Write::Nothing,
+            _ => Write::Failed,
+        }
+    }
+
+    /// Asks nginx to go on watching the connection; `false` when it cannot.
+    pub(crate) fn watch(&mut self) -> bool {
+        let (read, write) = self.events();
+        // SAFETY: the events of an open connection.
+        unsafe {
+            ngx_handle_read_event(read, 0) == NGX_OK as isize
+                && ngx_handle_write_event(write, 0) == NGX_OK as isize
+        }
+    }
+}
+
+impl Drop for PeerConnection {
+    fn drop(&mut self) {
+        // SAFETY: opened by us and closed nowhere else; nginx ends the events with it.
+        unsafe { ngx_close_connection(self.0.as_ptr()) };
+    }
+}
+
+/// Whether a failed `connect` says something about this machine and nothing about the peer.
+fn is_local_trouble(error: &io::Error) -> bool {
+    let local = [libc::EADDRNOTAVAIL, libc::ENOBUFS, libc::ENOMEM, libc::EMFILE, libc::ENFILE];
+    error.raw_os_error().is_some_and(|code| local.contains(&code))
+}
+
+/// nginx's call when a connection of ours is readable, or is to be closed.
+unsafe extern "C" fn on_read<O: Observer>(event: *mut ngx_event_t) {
+    guard("read event", (), || {
+        // SAFETY: nginx calls with an event of a connection that `open` prepared.
+        let (token, is_closing) = unsafe { addressee(event) };
+        if is_closing {
+            O::closing(token);
+        } else {
+            O::readable(token);
+        }
+    });
+}
+
+/// nginx's call when a connection of ours is writable.
+unsafe extern "C" fn on_write<O: Observer>(event: *mut ngx_event_t) {
+    guard("write event", (), || {
+        // SAFETY: as in `on_read`.
+        let (token, _) = unsafe { addressee(event) };
+        O::writable(token);
+    });
+}
+
+/// The token of the connection that an event belongs to, and whether nginx wants it closed.
+///
+/// # Safety
+/// `event` is an event of a connection that `open` prepared.
+unsafe fn addressee(event: *mut ngx_event_t) -> (usize, bool) {
+    // SAFETY: `event.data` is the connection.
+    unsafe {
+        let c = (*event).data.cast::<ngx_connection_t>();
+        ((*c).data.addr(), (*c).close() != 0)
+    }
+}

@@ -1,0 +1,438 @@
+//! An `upstream` block and its peers as nginx's own balancers keep them.
+
+use core::ptr::NonNull;
+
+use nginx_sys::{
+    ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t, ngx_http_upstream_server_t,
+    ngx_http_upstream_srv_conf_t, ngx_rwlock_rlock, ngx_rwlock_unlock, ngx_rwlock_wlock,
+    ngx_slab_pool_t, ngx_uint_t, sockaddr, socklen_t,
+};
+
+use super::conf::{record, text};
+
+/// The largest socket address nginx has (`sockaddr_storage`).
+const MAX_ADDRESS: usize = 128;
+
+/// A socket address, copied.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub(crate) struct Address {
+    /// The `sockaddr` of some family.
+    bytes: [u8; MAX_ADDRESS],
+    /// How many bytes of it count.
+    len: socklen_t,
+}
+
+impl Address {
+    /// A copy; `None` for a NULL or oversized address.
+    ///
+    /// # Safety
+    /// `sockaddr` is NULL or points to `len` readable bytes.
+    unsafe fn copy(sockaddr: *const sockaddr, len: socklen_t) -> Option<Address> {
+        // SAFETY: passed on.
+        let source = unsafe { raw_address(sockaddr, len) };
+        let mut bytes = [0; MAX_ADDRESS];
+        bytes.get_mut(..source.len())?.copy_from_slice(source);
+        (!source.is_empty()).then_some(Address { bytes, len })
+    }
+
+    /// The bytes of the `sockaddr`, as nginx has them.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        usize::try_from(self.len).ok().and_then(|len| self.bytes.get(..len)).unwrap_or_default()
+    }
+
+    /// For nginx's connect; it reads the address and copies what it keeps.
+    pub(crate) fn as_sockaddr(&self) -> (*const sockaddr, socklen_t) {
+        (self.bytes.as_ptr().cast(), self.len)
+    }
+
+    /// The part of the address that names the peer, whatever padding came with it.
+    pub(crate) fn canonical(&self) -> &[u8] {
+        canonical(self.bytes())
+    }
+}
+
+/// Family, port and address of an internet address; the path of a unix socket up to its NUL.
+pub(crate) fn canonical(bytes: &[u8]) -> &[u8] {
+    let family = bytes.first_chunk::<2>().map_or(0, |raw| i32::from(u16::from_ne_bytes(*raw)));
+    let end = match family {
+        libc::AF_INET => 8,
+        // Flow label and scope come with the address.
+        libc::AF_INET6 => 28,
+        libc::AF_UNIX => {
+            let path = bytes.get(3..).unwrap_or_default();
+            3 + path.iter().position(|byte| *byte == 0).unwrap_or(path.len())
+        }
+        _ => bytes.len(),
+    };
+    bytes.get(..end).unwrap_or(bytes)
+}
+
+/// The bytes of an address in nginx's memory; empty for NULL.
+///
+/// # Safety
+/// `sockaddr` is NULL or points to `len` bytes that stay unchanged for `'a`.
+unsafe fn raw_address<'a>(sockaddr: *const sockaddr, len: socklen_t) -> &'a [u8] {
+    match usize::try_from(len) {
+        // SAFETY: the caller vouches for the length.
+        Ok(len) if !sockaddr.is_null() => unsafe {
+            core::slice::from_raw_parts(sockaddr.cast(), len)
+        },
+        _ => &[],
+    }
+}
+
+/// One peer of an upstream, copied.
+pub(crate) struct Member {
+    /// Where it is.
+    pub(crate) address: Address,
+    /// Its address as text.
+    pub(crate) name: Box<[u8]>,
+    /// The text of its `server` line.
+    pub(crate) server: Box<[u8]>,
+    /// 0-based position of its server line in the block.
+    pub(crate) line: Option<u32>,
+    /// Its weight.
+    pub(crate) weight: u32,
+    /// Whether it is a backup.
+    pub(crate) backup: bool,
+    /// `down` in the configuration.
+    pub(crate) down: bool,
+}
+
+/// One `server` line.
+struct ServerLine<'a>(&'a ngx_http_upstream_server_t);
+
+impl<'a> ServerLine<'a> {
+    fn is_resolved_at_run_time(&self) -> bool {
+        #[cfg(ngx_upstream_resolve)]
+        {
+            self.0.host.len != 0
+        }
+        #[cfg(not(ngx_upstream_resolve))]
+        {
+            false
+        }
+    }
+
+    fn name(&self) -> &'a [u8] {
+        // SAFETY: configuration memory, unchanged while the cycle lives.
+        unsafe { text(&self.0.name) }
+    }
+
+    fn is_backup(&self) -> bool {
+        self.0.backup() != 0
+    }
+
+    fn members(&self, line: usize) -> Vec<Member> {
+        if self.is_resolved_at_run_time() || self.0.addrs.is_null() {
+            return Vec::new();
+        }
+        // SAFETY: nginx fills `naddrs` addresses when it reads the line.
+        let addresses = unsafe { core::slice::from_raw_parts(self.0.addrs, self.0.naddrs) };
+        let member = |address: &nginx_sys::ngx_addr_t| {
+            Some(Member {
+                // SAFETY: configuration memory, as above.
+                address: unsafe { Address::copy(address.sockaddr, address.socklen) }?,
+                // SAFETY: likewise.
+                name: unsafe { text(&address.name) }.into(),
+                server: self.name().into(),
+                line: u32::try_from(line).ok(),
+                weight: u32::try_from(self.0.weight).unwrap_or(u32::MAX),
+                backup: self.is_backup(),
+                down: self.0.down != 0,
+            })
+        };
+        addresses.iter().filter_map(member).collect()
+    }
+}
+
+/// An `upstream` block, or nginx's implicit one of a `proxy_pass`. Valid while its cycle lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Upstream(NonNull<ngx_http_upstream_srv_conf_t>);
+
+impl Upstream {
+    /// # Safety
+    /// `uscf` is a live upstream configuration; the result is not used after its cycle ended.
+    pub(crate) unsafe fn new(uscf: *mut ngx_http_upstream_srv_conf_t) -> Option<Upstream> {
+        NonNull::new(uscf).map(Upstream)
+    }
+
+    /// nginx's record.
+    fn raw(&self) -> &ngx_http_upstream_srv_conf_t {
+        // SAFETY: `new`'s caller vouches for it.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// nginx's record, to be changed at configuration time.
+    pub(crate) fn as_ptr(self) -> *mut ngx_http_upstream_srv_conf_t {
+        self.0.as_ptr()
+    }
+
+    /// The name of the block.
+    pub(crate) fn name<'a>(self) -> &'a [u8] {
+        // SAFETY: configuration memory of the same cycle.
+        unsafe { text(&self.0.as_ref().host) }
+    }
+
+    /// The configuration that the module with this index keeps for the block; `None` for an
+    /// implicit upstream.
+    ///
+    /// # Safety
+    /// `T` is what that module's `create_srv_conf` made; it is not used after the cycle ended.
+    pub(crate) unsafe fn srv_conf<'a, T>(self, index: ngx_uint_t) -> Option<&'a T> {
+        // SAFETY: passed on; `srv_conf` is NULL for implicit upstreams.
+        unsafe { record(self.raw().srv_conf, index) }
+    }
+
+    /// Whether the peers are those of nginx's own balancers, which mark their list with the
+    /// upstream's name. To be asked at postconfiguration only: later the list is in shared memory.
+    pub(crate) fn has_stock_balancer(self) -> bool {
+        let Some(peers) = self.peers() else { return false };
+        // SAFETY: only the address in the first list's `name` is compared. A foreign balancer's
+        // data is at least as large as the offset read, or NULL, in all known ones.
+        let name = unsafe { (*peers.as_ptr()).name };
+        core::ptr::eq(name, &raw const self.raw().host)
+    }
+
+    /// The first list of peers: nginx moves it to shared memory after the configuration was read.
+    fn peers(self) -> Option<NonNull<ngx_http_upstream_rr_peers_t>> {
+        NonNull::new(self.raw().peer.data.cast())
+    }
+
+    fn lines(&self) -> impl Iterator<Item = (usize, ServerLine<'_>)> {
+        // SAFETY: nginx's array of server lines, or NULL for a variable `proxy_pass` target.
+        let lines: &[ngx_http_upstream_server_t] =
+            unsafe { self.raw().servers.as_ref().map_or(&[], |array| array.as_slice()) };
+        lines.iter().map(ServerLine).enumerate()
+    }
+
+    /// How many server lines are resolved at run time.
+    pub(crate) fn resolved_lines(self) -> usize {
+        self.lines().filter(|(_, line)| line.is_resolved_at_run_time()).count()
+    }
+
+    /// The peers that the configuration itself names, in the order of nginx's lists: primaries,
+    /// then backups.
+    pub(crate) fn configured_members(self) -> Vec<Member> {
+        let of = |backup| {
+            self.lines()
+                .filter(move |(_, line)| line.is_backup() == backup)
+                .flat_map(|(number, line)| line.members(number))
+        };
+        of(false).chain(of(true)).collect()
+    }
+
+    /// All peers: the configured ones, or, where lines are resolved at run time, what nginx's
+    /// lists hold now. `own_bits` of `peer->down` are ours and do not count as configured.
+    pub(crate) fn members(self, own_bits: ngx_uint_t) -> Vec<Member> {
+        if self.resolved_lines() == 0 {
+            return self.configured_members();
+        }
+        let mut copy = PeersCopy::default();
+        // The list may grow between the two looks; what did not fit is met after the next change
+        // of the list's version.
+        let (mut peers, mut bytes) = (0, 0);
+        self.walk(|peer, _| {
+            peers += 1;
+            bytes += peer.name.len + peer.server.len;
+        });
+        copy.peers.reserve_exact(peers + 8);
+        copy.text.reserve_exact(bytes + 1024);
+        self.walk(|peer, backup| copy.push(peer, backup));
+        copy.members(self, own_bits)
+    }
+
+    /// Visits every peer under the read lock: `visit` must not allocate, log or panic.
+    fn walk(self, mut visit: impl FnMut(&ngx_http_upstream_rr_peer_t, bool)) {
+        let Some(peers) = self.peers() else { return };
+        let _lock = PeersLock::read(peers);
+        let mut list = peers.as_ptr();
+        let mut backup = false;
+        // SAFETY: nginx changes the lists only under the write lock.
+        unsafe {
+            while let Some(peers) = list.as_ref() {
+                let mut next = peers.peer;
+                while let Some(peer) = next.as_ref() {
+                    visit(peer, backup);
+                    next = peer.next;
+                }
+                list = peers.next;
+                backup = true;
+            }
+        }
+    }
+
+    /// Changes with every peer that nginx's resolver adds or removes; 0 where it never does.
+    pub(crate) fn version(self) -> ngx_uint_t {
+        #[cfg(ngx_upstream_resolve)]
+        {
+            // SAFETY: the counter lives in the zone as long as the peers; nginx reads it, as we
+            // do, without the write lock, and a stale value is corrected by the next look.
+            unsafe {
+                self.peers().map_or(0, |peers| {
+                    (*peers.as_ptr())
+                        .config
+                        .as_ref()
+                        .map_or(0, |config| core::ptr::from_ref(config).read_volatile())
+                })
+            }
+        }
+        #[cfg(not(ngx_upstream_resolve))]
+        {
+            0
+        }
+    }
+
+    /// Sets or clears `bit` in `peer->down` of every peer for which `wanted(position, address)`
+    /// says so, keeping `peers->tries` (the number of peers that are not down) in step. Returns
+    /// how many changed. Takes the write lock: `wanted` must not allocate, log or panic.
+    pub(crate) fn mark(
+        self,
+        bit: ngx_uint_t,
+        mut wanted: impl FnMut(usize, &[u8]) -> Option<bool>,
+    ) -> usize {
+        let Some(peers) = self.peers() else { return 0 };
+        let (mut position, mut changed) = (0_usize, 0_usize);
+        let _lock = PeersLock::write(peers);
+        let mut list = peers.as_ptr();
+        // SAFETY: the write lock is held; without a shared zone the lists are this process's own.
+        unsafe {
+            while let Some(peers) = list.as_mut() {
+                let mut next = peers.peer;
+                while let Some(peer) = next.as_mut() {
+                    let address = raw_address(peer.sockaddr, peer.socklen);
+                    let was = peer.down;
+                    let now = match wanted(position, address) {
+                        Some(true) => was | bit,
+                        Some(false) => was & !bit,
+                        None => was,
+                    };
+                    if now != was {
+                        peer.down = now;
+                        changed = changed.wrapping_add(1);
+                        if was == 0 {
+                            peers.tries = peers.tries.saturating_sub(1);
+                        } else if now == 0 {
+                            peers.tries = peers.tries.wrapping_add(1);
+                        }
+                    }
+                    position = position.wrapping_add(1);
+                    next = peer.next;
+                }
+                list = peers.next;
+            }
+        }
+        changed
+    }
+}
+
+/// Peers copied out under the lock, into memory reserved before.
+#[derive(Default)]
+struct PeersCopy {
+    /// Fixed-size parts.
+    peers: Vec<PeerCopy>,
+    /// Names and server texts, one after the other.
+    text: Vec<u8>,
+}
+
+/// One peer's fixed-size part.
+struct PeerCopy {
+    address: Address,
+    name: usize,
+    server: usize,
+    weight: ngx_uint_t,
+    down: ngx_uint_t,
+    backup: bool,
+}
+
+impl PeersCopy {
+    /// Copies one peer if the reserved memory has room for it.
+    fn push(&mut self, peer: &ngx_http_upstream_rr_peer_t, backup: bool) {
+        // SAFETY: called under the lock, while name and address stay unchanged.
+        let (address, name, server) = unsafe {
+            (Address::copy(peer.sockaddr, peer.socklen), text(&peer.name), text(&peer.server))
+        };
+        let Some(address) = address else { return };
+        let room = self.text.capacity() - self.text.len();
+        if self.peers.len() == self.peers.capacity() || name.len() + server.len() > room {
+            return;
+        }
+        self.text.extend_from_slice(name);
+        self.text.extend_from_slice(server);
+        self.peers.push(PeerCopy {
+            address,
+            name: name.len(),
+            server: server.len(),
+            weight: usize::try_from(peer.weight).unwrap_or(0),
+            down: peer.down,
+            backup,
+        });
+    }
+
+    /// The copies as members, after the lock was given back.
+    fn members(self, upstream: Upstream, own_bits: ngx_uint_t) -> Vec<Member> {
+        let mut text = self.text.as_slice();
+        let mut take = |len| {
+            let (taken, rest) = text.split_at_checked(len).unwrap_or_default();
+            text = rest;
+            taken
+        };
+        let line_of = |server: &[u8], backup| {
+            let same = |line: &ServerLine<'_>| line.name() == server && line.is_backup() == backup;
+            upstream.lines().find(|(_, line)| same(line)).and_then(|(at, _)| u32::try_from(at).ok())
+        };
+        let member = |peer: PeerCopy| {
+            let name = take(peer.name).into();
+            let server: Box<[u8]> = take(peer.server).into();
+            Member {
+                address: peer.address,
+                name,
+                line: line_of(&server, peer.backup),
+                server,
+                weight: u32::try_from(peer.weight).unwrap_or(u32::MAX),
+                backup: peer.backup,
+                down: peer.down & !own_bits != 0,
+            }
+        };
+        self.peers.into_iter().map(member).collect()
+    }
+}
+
+/// nginx's lock of an upstream's peers, held; dropping it, also by an unwind, gives it back.
+/// A list outside a shared zone has no lock, as in nginx's own macros.
+struct PeersLock(Option<NonNull<ngx_http_upstream_rr_peers_t>>);
+
+impl PeersLock {
+    fn read(peers: NonNull<ngx_http_upstream_rr_peers_t>) -> PeersLock {
+        Self::take(peers, ngx_rwlock_rlock)
+    }
+
+    fn write(peers: NonNull<ngx_http_upstream_rr_peers_t>) -> PeersLock {
+        Self::take(peers, ngx_rwlock_wlock)
+    }
+
+    fn take(
+        peers: NonNull<ngx_http_upstream_rr_peers_t>,
+        lock: unsafe extern "C" fn(*mut nginx_sys::ngx_atomic_t),
+    ) -> PeersLock {
+        // SAFETY: the lists live as long as the upstream; `shpool` never changes once a worker
+        // runs.
+        let pool: *mut ngx_slab_pool_t = unsafe { (*peers.as_ptr()).shpool };
+        if pool.is_null() {
+            return PeersLock(None);
+        }
+        // SAFETY: nginx's own lock of this list.
+        unsafe { lock(&raw mut (*peers.as_ptr()).rwlock) };
+        PeersLock(Some(peers))
+    }
+}
+
+impl Drop for PeersLock {
+    fn drop(&mut self) {
+        if let Some(peers) = self.0 {
+            // SAFETY: taken in `take`, by this process.
+            unsafe { ngx_rwlock_unlock(&raw mut (*peers.as_ptr()).rwlock) };
+        }
+    }
+}

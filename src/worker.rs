@@ -1,0 +1,72 @@
+//! What one nginx process does for the machine: probes the peers it holds leases of, publishes
+//! verdicts, mirrors everybody's.
+
+#![forbid(unsafe_code)]
+
+pub(crate) mod leases;
+pub(crate) mod life;
+pub(crate) mod peer;
+pub(crate) mod roster;
+pub(crate) mod run;
+pub(crate) mod trouble;
+
+use healthcheck_core::wheel::Wheel;
+use healthcheck_core::Msec;
+
+use crate::nginx::process::{CycleId, ProcessLocal};
+use crate::nginx::timer::Timer;
+use crate::zone::Zone;
+use peer::Peer;
+use roster::Watch;
+use trouble::Trouble;
+
+/// Every worker looks for free leases, new peers and flips this often.
+const SCAN_EVERY: Msec = 1_000;
+
+/// The probing half of this process; `None` in processes that do not probe.
+static WORKER: ProcessLocal<Option<Worker>> = ProcessLocal::new(None);
+
+/// Everything a process needs to probe and to mirror.
+pub(crate) struct Worker {
+    /// Shared memory.
+    zone: Zone,
+    /// nginx's cycle, to notice a reload without a master that dropped the module.
+    cycle: CycleId,
+    /// The address of the configuration this worker runs under; only compared.
+    conf: usize,
+    /// The configuration's epoch in the zone.
+    epoch: u32,
+    /// This process.
+    pid: u32,
+    /// 0-based worker number.
+    number: usize,
+    /// Place in nginx's process table.
+    process_slot: usize,
+    /// How many workers share the peers.
+    workers: usize,
+    /// The upstreams with checks.
+    watches: Vec<Watch>,
+    /// Every peer of them that is probed, each address of an upstream once.
+    peers: Vec<Peer>,
+    /// Place in `peers` by slot; `u32::MAX` = none.
+    by_slot: Vec<u32>,
+    /// When which peer wants attention.
+    wheel: Wheel,
+    /// The process's only timer.
+    timer: Timer,
+    /// When to look for free leases again.
+    next_scan: Msec,
+    /// What all reads go through.
+    buffer: Box<[u8]>,
+    /// Local trouble: what was logged when, until when no probe begins.
+    trouble: Trouble,
+    /// The event loop's last stall: when it ended, how long it was.
+    stall: (Msec, Msec),
+    /// Whether this process has given up probing for good.
+    retired: bool,
+}
+
+/// Runs `body` with this process's worker, if it has one.
+fn with_worker(body: impl FnOnce(&mut Worker)) {
+    WORKER.with(|worker| worker.as_mut().map(body));
+}

@@ -1,0 +1,169 @@
+//! Which peers this process probes: taking, renewing and giving back leases.
+
+use healthcheck_core::lease::{Holder, Lease, GRACE};
+use healthcheck_core::schedule::latest_next_start;
+use healthcheck_core::Msec;
+
+use super::peer::{Held, Peer, Phase};
+use super::Worker;
+use crate::nginx::log::debug;
+use crate::nginx::process::{is_alive, now};
+use crate::zone::layout::Process;
+use crate::zone::table::Record;
+use crate::zone::Slot;
+
+/// What was found out about pids, so that each is asked for once.
+#[derive(Default)]
+pub(crate) struct Holders(Vec<(u32, Holder)>);
+
+impl Holders {
+    /// What `pid` is to a worker of configuration `epoch` that does not hold the lease itself.
+    fn of(&mut self, pid: u32, worker: &Worker) -> Holder {
+        if pid == 0 {
+            return Holder::Nobody;
+        }
+        if let Some((_, known)) = self.0.iter().find(|(known, _)| *known == pid) {
+            return *known;
+        }
+        let superseded =
+            || worker.zone.processes().any(|other| other.pid == pid && other.epoch < worker.epoch);
+        // The own pid in a lease that this process never took is a dead process's.
+        let gone = pid == worker.pid || !is_alive(pid) || superseded();
+        let holder = if gone { Holder::Gone } else { Holder::Alive };
+        self.0.push((pid, holder));
+        holder
+    }
+}
+
+impl Worker {
+    /// The slot of a peer.
+    pub(crate) fn slot(&self, peer: &Peer) -> Option<&'static Slot> {
+        self.zone.slots.0.get(peer.slot)
+    }
+
+    /// Takes every lease that may be taken now. With `all` also the holders of peers that are
+    /// probed on time are looked at, as a worker that starts has to: it may replace a killed one.
+    pub(crate) fn claim_free(&mut self, all: bool) {
+        let mut holders = Holders::default();
+        for at in 0..self.peers.len() {
+            self.try_claim(at, all, &mut holders);
+        }
+    }
+
+    /// Takes the lease of a peer if that is allowed now.
+    fn try_claim(&mut self, at: usize, all: bool, holders: &mut Holders) {
+        let Some(peer) = self.peers.get(at) else { return };
+        let (Some(slot), Phase::Idle) = (self.slot(peer), &peer.phase) else { return };
+        let (Some(watch), now) = (self.watches.get(peer.watch), now()) else { return };
+        let (lease, next_due) = (slot.lease(), slot.next_due());
+
+        // A probe that is on time has a live holder; asking the system costs a call.
+        if !all && lease.pid() != 0 && now < next_due {
+            return;
+        }
+        let holder = holders.of(lease.pid(), self);
+        let is_home = self.is_home(peer.rank);
+        if now < lease.claimable_at(holder, is_home, next_due, watch.check.timeout) {
+            return;
+        }
+        let start = next_due.max(now);
+        let until = latest_next_start(start, watch.check.delay, watch.check.timeout) + GRACE;
+        let mine = Lease::held(self.pid, until);
+        if !slot.swap_lease(lease, mine) {
+            return;
+        }
+        let held = Held { lease: mine, epoch: slot.begin_epoch() };
+        debug!("healthcheck: lease of {} taken", peer.name.escape_ascii());
+        self.wait(at, start);
+        if let Some(peer) = self.peers.get_mut(at) {
+            peer.held = Some(held);
+        }
+    }
+
+    /// Extends a held lease for a probe that begins now; `false` when another process has it.
+    pub(crate) fn renew(&mut self, at: usize, until: Msec) -> bool {
+        let Some((slot, held)) = self.held(at) else { return false };
+        let lease = Lease::held(self.pid, until);
+        if !slot.swap_lease(held.lease, lease) {
+            self.lose(at);
+            return false;
+        }
+        if let Some(peer) = self.peers.get_mut(at) {
+            peer.held = Some(Held { lease, ..held });
+        }
+        true
+    }
+
+    /// Ends what goes on about a peer, without a verdict, and gives its lease back.
+    pub(crate) fn give_back(&mut self, at: usize) {
+        if let Some((slot, held)) = self.held(at) {
+            // Whoever has taken the lease meanwhile keeps it.
+            slot.swap_lease(held.lease, Lease::free(now()));
+        }
+        self.lose(at);
+    }
+
+    /// Ends what goes on about a peer whose lease another process has.
+    pub(crate) fn lose(&mut self, at: usize) {
+        if let Some(peer) = self.peers.get_mut(at) {
+            peer.held = None;
+            peer.phase = Phase::Idle;
+        }
+        if let Ok(id) = u32::try_from(at) {
+            self.wheel.clear(id);
+        }
+    }
+
+    /// Gives back every lease, for good: this process is to end, or a newer configuration runs.
+    pub(crate) fn retire(&mut self) {
+        self.retired = true;
+        for at in 0..self.peers.len() {
+            self.give_back(at);
+        }
+    }
+
+    /// After a probe of a foreign peer: gives the lease to the home worker once that is alive.
+    pub(crate) fn hand_back(&mut self, at: usize) {
+        let Some(peer) = self.peers.get(at) else { return };
+        let home = peer.rank % self.workers.max(1);
+        if home == self.number {
+            return;
+        }
+        let is_home = |other: &Process| {
+            other.number == home && other.epoch == self.epoch && is_alive(other.pid)
+        };
+        if self.zone.processes().any(|other| is_home(&other)) {
+            self.give_back(at);
+        }
+    }
+
+    /// The slot and the lease of a peer that this process holds.
+    pub(crate) fn held(&self, at: usize) -> Option<(&'static Slot, Held)> {
+        let peer = self.peers.get(at)?;
+        Some((self.slot(peer)?, peer.held?))
+    }
+
+    /// Gives slots that no living process's configuration lists back to the table.
+    pub(crate) fn reclaim(&self) {
+        let oldest = self
+            .zone
+            .processes()
+            .filter(|other| other.epoch < self.epoch && is_alive(other.pid))
+            .fold(self.epoch, |oldest, other| oldest.min(other.epoch));
+        let unused = |epoch: u32| epoch < oldest;
+        let slots = self.zone.slots.used_records().any(|slot| unused(slot.entry().epoch()));
+        let cells = self.zone.upstreams.used_records().any(|cell| unused(cell.entry().epoch()));
+        if !slots && !cells {
+            return;
+        }
+        if let Some(lock) = self.zone.try_lock() {
+            self.zone.slots.remove_if(&lock, |slot| unused(slot.entry().epoch()));
+            self.zone.upstreams.remove_if(&lock, |cell| unused(cell.entry().epoch()));
+        }
+    }
+
+    /// Whether a peer of this rank is this worker's by right.
+    fn is_home(&self, rank: usize) -> bool {
+        rank % self.workers.max(1) == self.number
+    }
+}

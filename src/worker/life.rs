@@ -1,0 +1,120 @@
+//! The beginning and the end of a process's worker, and what its requests call.
+
+use core::iter;
+use std::sync::Arc;
+
+use healthcheck_core::key::Key;
+use healthcheck_core::wheel::Wheel;
+
+use super::roster::{Watch, NOWHERE};
+use super::trouble::Trouble;
+use super::{run, with_worker, Worker, WORKER};
+use crate::balancer::Mirror;
+use crate::conf::{MainConf, Watched};
+use crate::nginx::process::{now, pid, slot, worker_number, CycleId};
+use crate::nginx::timer::Timer;
+use crate::zone::layout::Process;
+use crate::zone::Zone;
+
+/// Bytes read from a peer at a time.
+const READ_BUFFER: usize = 16 * 1024;
+
+/// Starts the worker of this process under `conf`, as one of `workers`, in place of the one that
+/// the process had. A configuration without checks gets none.
+pub(crate) fn start(conf: &MainConf, cycle: CycleId, workers: usize) {
+    stop();
+    let Some(zone) = conf.zone() else { return };
+    let mut worker = Worker {
+        zone,
+        cycle,
+        conf: address_of(conf),
+        epoch: conf.epoch(),
+        pid: pid(),
+        number: worker_number(),
+        process_slot: slot(),
+        workers,
+        watches: conf.watched().iter().filter_map(|watched| watch(zone, watched)).collect(),
+        peers: Vec::new(),
+        by_slot: iter::repeat_n(NOWHERE, zone.slots.0.len()).collect(),
+        wheel: Wheel::new(now()),
+        timer: Timer::new(run::on_timer),
+        next_scan: now(),
+        buffer: vec![0; READ_BUFFER].into_boxed_slice(),
+        trouble: Trouble::default(),
+        stall: (0, 0),
+        retired: false,
+    };
+    worker.begin();
+    WORKER.with(|place| *place = Some(worker));
+}
+
+/// Ends this process's worker: its probes end without a verdict, its leases are free, its requests
+/// pass the gates as if nothing was checked.
+pub(crate) fn stop() {
+    if let Some(mut worker) = WORKER.with(Option::take).flatten() {
+        worker.end();
+    }
+}
+
+/// Ends this process's worker if it runs under this configuration, which is about to go.
+pub(crate) fn stop_under(conf: &MainConf) {
+    let conf = address_of(conf);
+    let is_its = |worker: &mut Option<Worker>| worker.as_ref().is_some_and(|w| w.conf == conf);
+    if WORKER.with(is_its) == Some(true) {
+        forget();
+    }
+}
+
+/// Tells configurations apart.
+fn address_of(conf: &MainConf) -> usize {
+    core::ptr::from_ref(conf).addr()
+}
+
+/// Drops this process's worker without touching shared memory, which may be gone.
+pub(super) fn forget() {
+    let _ = WORKER.with(Option::take);
+}
+
+/// Mirrors the newest health of the worker's upstream `number`; for a request whose gate is stale.
+pub(crate) fn sync(number: usize) {
+    with_worker(|worker| worker.sync(number));
+}
+
+/// An upstream as the worker keeps it. Its cell was made when the zone was initialised.
+fn watch(zone: Zone, watched: &Watched) -> Option<Watch> {
+    let (_, cell) = zone.upstreams.find(Key::of_upstream(watched.upstream.name()))?;
+    Some(Watch {
+        upstream: watched.upstream,
+        conf: watched.conf,
+        check: Arc::clone(&watched.check),
+        generation: cell.generation(),
+        mirror: Mirror::new(watched.upstream, cell.generation()),
+        complete: true,
+    })
+}
+
+impl Worker {
+    /// Announces the process, mirrors what is known before the first request, takes its leases.
+    fn begin(&mut self) {
+        let Worker { pid, number, epoch, .. } = *self;
+        self.zone.enter(self.process_slot, Process { pid, number, epoch });
+        for at in 0..self.watches.len() {
+            if let Some(watch) = self.watches.get(at) {
+                watch.conf.gate.open(at, watch.generation);
+            }
+            self.enlist_all(at);
+        }
+        self.rank_peers();
+        self.claim_free(true);
+        self.arm();
+    }
+
+    /// The opposite of `begin`.
+    fn end(&mut self) {
+        self.retire();
+        for watch in &self.watches {
+            watch.conf.gate.close();
+        }
+        self.zone.leave(self.process_slot, self.pid);
+    }
+}

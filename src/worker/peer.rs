@@ -1,0 +1,79 @@
+//! One peer as this process probes it.
+
+use healthcheck_core::lease::Lease;
+use healthcheck_core::probe::Probe;
+use healthcheck_core::Msec;
+
+use crate::nginx::connection::PeerConnection;
+use crate::nginx::upstream::Address;
+
+/// A lease that this process holds.
+#[derive(Clone, Copy)]
+pub(crate) struct Held {
+    /// The word as this process wrote it last.
+    pub(crate) lease: Lease,
+    /// The epoch that the verdicts of this lease are published under.
+    pub(crate) epoch: u64,
+}
+
+/// A probe in flight.
+pub(crate) struct Flight {
+    /// The connection; closed when the flight is dropped.
+    pub(crate) connection: PeerConnection,
+    /// When it began, monotonic ms.
+    pub(crate) started: Msec,
+}
+
+/// What this process does about a peer.
+pub(crate) enum Phase {
+    /// Another process holds the lease, or nobody yet.
+    Idle,
+    /// The lease is held; the next probe is due at this time.
+    Waiting(Msec),
+    /// A probe is in flight.
+    Probing(Flight),
+    /// The peer is no longer listed; its place may be taken.
+    Gone,
+}
+
+/// One peer of one upstream, by address.
+pub(crate) struct Peer {
+    /// Its slot.
+    pub(crate) slot: usize,
+    /// Its upstream, by place among the worker's watches.
+    pub(crate) watch: usize,
+    /// Where to connect to.
+    pub(crate) address: Address,
+    /// The address as text, for the log.
+    pub(crate) name: Box<[u8]>,
+    /// Place among all probed peers of the configuration: decides the home worker.
+    pub(crate) rank: usize,
+    /// Whether the configuration, or nginx's resolver, still lists it.
+    pub(crate) listed: bool,
+    /// The lease, if it is this process's.
+    pub(crate) held: Option<Held>,
+    /// What goes on.
+    pub(crate) phase: Phase,
+    /// The state machine, made when the lease is first taken and used again for every probe.
+    pub(crate) probe: Option<Probe>,
+    /// Probes in a row that ended without a verdict since the event loop stalled.
+    pub(crate) repeats: u8,
+}
+
+impl Peer {
+    /// A listed peer that nobody in this process probes yet.
+    pub(crate) fn new(slot: usize, watch: usize, address: Address, name: Box<[u8]>) -> Peer {
+        Peer {
+            slot,
+            watch,
+            address,
+            name,
+            rank: 0,
+            listed: true,
+            held: None,
+            phase: Phase::Idle,
+            probe: None,
+            repeats: 0,
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Probing: what is done when the timer fires, a socket is ready, a probe ends.
+
+use std::sync::Arc;
+
+use healthcheck_core::health::Flip;
+use healthcheck_core::lease::GRACE;
+use healthcheck_core::outcome::Outcome;
+use healthcheck_core::probe::{Action, Event, Probe};
+use healthcheck_core::schedule::{due_after_end, is_stall, latest_next_start, next_due, TICK};
+use healthcheck_core::Msec;
+
+use super::life::forget;
+use super::peer::{Flight, Phase};
+use super::trouble::Cause;
+use super::{with_worker, Worker, SCAN_EVERY};
+use crate::nginx::connection::{Observer, OpenError, PeerConnection, Read, Write};
+use crate::nginx::log::{debug, log, Level};
+use crate::nginx::process::{has_free_connection, is_exiting, now, wall_clock_ms, CycleId};
+use crate::zone::slot::Published;
+
+/// How often in a row a stalled event loop may take a probe's verdict away. A worker that never
+/// keeps its time would otherwise never find a dead peer.
+const MAX_REPEATS: u8 = 3;
+
+/// The process's timer has fired.
+pub(super) fn on_timer() {
+    let mut is_orphan = false;
+    with_worker(|worker| {
+        // Without a master, a reload can drop the module: nobody calls it, and its memory is gone.
+        is_orphan = worker.cycle != CycleId::running();
+        if !is_orphan {
+            worker.tick();
+        }
+    });
+    if is_orphan {
+        forget();
+    }
+}
+
+/// Events of probe connections; the token is the peer's place.
+struct Events;
+
+impl Observer for Events {
+    fn readable(token: usize) {
+        with_worker(|worker| worker.on_readable(token));
+    }
+
+    fn writable(token: usize) {
+        with_worker(|worker| worker.on_event(token, Event::Connected));
+    }
+
+    fn closing(_: usize) {
+        with_worker(|worker| {
+            worker.retire();
+            worker.arm();
+        });
+    }
+}
+
+impl Worker {
+    /// Does what is due, and sets the timer for what comes next.
+    fn tick(&mut self) {
+        let now = now();
+        if let Some(due) = self.timer.fired() {
+            self.note_stall(due, now);
+        }
+        if !self.retired && (is_exiting() || !self.zone.is_current(self.epoch)) {
+            self.retire();
+        }
+        while let Some(id) = self.wheel.pop_due(now) {
+            let Ok(at) = usize::try_from(id) else { continue };
+            match self.peers.get(at).map(|peer| &peer.phase) {
+                Some(Phase::Waiting(due)) => self.begin_probe(at, *due),
+                Some(Phase::Probing(_)) => self.on_deadline(at),
+                _ => {}
+            }
+        }
+        if now >= self.next_scan {
+            self.scan();
+        }
+        self.arm();
+    }
+
+    /// Looks for free leases, new peers and flips.
+    fn scan(&mut self) {
+        self.next_scan = now() + SCAN_EVERY;
+        for number in 0..self.watches.len() {
+            let Some(watch) = self.watches.get(number) else { continue };
+            if !watch.complete {
+                self.refresh(number);
+            } else if watch.conf.gate.stale(watch.upstream.version()).is_some() {
+                self.sync(number);
+            }
+        }
+        if !self.retired {
+            self.claim_free(false);
+            self.reclaim();
+        }
+    }
+
+    /// Sets the process's timer to what comes next.
+    pub(super) fn arm(&mut self) {
+        let wake = self.wheel.next_wake().map_or(self.next_scan, |at| at.min(self.next_scan));
+        self.timer.set(wake);
+    }
+
+    /// Notes that the event loop came back later than it was asked to.
+    fn note_stall(&mut self, due: Msec, now: Msec) {
+        let late = now.saturating_sub(due);
+        if is_stall(late, 0) {
+            self.stall = (now, late);
+        }
+    }
+
+    /// Keeps the lease of a peer and probes it at `due`.
+    pub(super) fn wait(&mut self, at: usize, due: Msec) {
+        if let (Some(peer), Ok(id)) = (self.peers.get_mut(at), u32::try_from(at)) {
+            peer.phase = Phase::Waiting(due);
+            self.wheel.set(id, due);
+        }
+    }
+
+    /// Begins the probe of a peer that was due at `due`.
+    fn begin_probe(&mut self, at: usize, due: Msec) {
+        let now = now();
+        let Some((slot, held)) = self.held(at) else { return };
+        if slot.lease() != held.lease {
+            return self.lose(at);
+        }
+        if let Some(until) = self.trouble.pause(now) {
+            return self.wait(at, until);
+        }
+        if !has_free_connection() {
+            let what = format_args!("no free connection, probes pause; worker_connections is low");
+            let until = self.trouble.hold(Cause::Connections, now, what);
+            return self.wait(at, until);
+        }
+        if !self.zone.admit_probe(now) {
+            return self.wait(at, now + TICK);
+        }
+        let Some(peer) = self.peers.get(at) else { return };
+        let Some(check) = self.watches.get(peer.watch).map(|watch| Arc::clone(&watch.check)) else {
+            return;
+        };
+        if !self.renew(at, latest_next_start(now, check.delay, check.timeout) + GRACE) {
+            return;
+        }
+        let (Some(peer), Ok(id)) = (self.peers.get_mut(at), u32::try_from(at)) else { return };
+        match PeerConnection::open::<Events>(&peer.address, at) {
+            Err(OpenError::Local(error)) => {
+                let what = format_args!("no socket for a probe, probes pause: {error}");
+                let until = self.trouble.hold(Cause::Socket, now, what);
+                self.wait(at, until);
+            }
+            opened => {
+                slot.set_next_due(next_due(due, now, check.delay));
+                slot.count_probe(wall_clock_ms());
+                let probe = peer.probe.get_or_insert_with(|| Probe::new(check));
+                probe.start(now);
+                let deadline = probe.deadline();
+                let Ok((connection, is_connected)) = opened else {
+                    return self.finish(at, Outcome::BadConnection);
+                };
+                peer.phase = Phase::Probing(Flight { connection, started: now });
+                self.wheel.set(id, deadline);
+                if is_connected {
+                    self.on_event(at, Event::Connected);
+                }
+            }
+        }
+    }
+
+    /// Hands an event to the probe's state machine and does what it asks for.
+    fn on_event(&mut self, at: usize, event: Event<'_>) {
+        let Some(peer) = self.peers.get_mut(at) else { return };
+        let (Phase::Probing(flight), Some(probe)) = (&mut peer.phase, &mut peer.probe) else {
+            return;
+        };
+        let now = now();
+        let mut action = probe.on_event(event, now);
+        while let Action::Send = action {
+            let event = match flight.connection.write(probe.to_send()) {
+                Write::Bytes(count) => Event::Sent(count),
+                Write::Nothing => break,
+                Write::Failed => Event::Failed,
+            };
+            action = probe.on_event(event, now);
+        }
+        if let Action::Finish(outcome) = action {
+            return self.finish(at, outcome);
+        }
+        if !flight.connection.watch() {
+            self.abandon(at);
+        }
+    }
+
+    /// Reads all that a peer has sent and judges it.
+    fn on_readable(&mut self, at: usize) {
+        let mut buffer = core::mem::take(&mut self.buffer);
+        while let Some(Phase::Probing(flight)) = self.peers.get_mut(at).map(|peer| &mut peer.phase)
+        {
+            let event = match flight.connection.read(&mut buffer) {
+                Read::Bytes(count) => Event::Received(buffer.get(..count).unwrap_or_default()),
+                Read::End => Event::Closed,
+                Read::Failed => Event::Failed,
+                Read::Nothing => break,
+            };
+            let is_last = !matches!(event, Event::Received(_));
+            self.on_event(at, event);
+            if is_last {
+                break;
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    /// The timeout of a probe has passed.
+    fn on_deadline(&mut self, at: usize) {
+        // What came in time but was not read yet decides.
+        self.on_readable(at);
+        let Some(peer) = self.peers.get_mut(at) else { return };
+        let Phase::Probing(flight) = &peer.phase else { return };
+        let Some(watch) = self.watches.get(peer.watch) else { return };
+        let (ended, late) = self.stall;
+        let was_stalled = ended > flight.started && is_stall(late, watch.check.timeout);
+        if was_stalled && peer.repeats < MAX_REPEATS {
+            peer.repeats += 1;
+            let what =
+                format_args!("the event loop stood still for {late} ms, probes are repeated");
+            self.trouble.note(Cause::Stall, now(), what);
+            return self.wait(at, now());
+        }
+        self.on_event(at, Event::Deadline);
+    }
+
+    /// Ends a probe without a verdict, because of local trouble; it is repeated.
+    fn abandon(&mut self, at: usize) {
+        let what = format_args!("nginx cannot watch the connection of a probe, probes pause");
+        let until = self.trouble.hold(Cause::Socket, now(), what);
+        self.wait(at, until);
+    }
+
+    /// Ends a probe with a verdict, and plans the next one.
+    fn finish(&mut self, at: usize, outcome: Outcome) {
+        let now = now();
+        let Some((slot, held)) = self.held(at) else { return };
+        let Some(peer) = self.peers.get_mut(at) else { return };
+        // Closes the connection.
+        peer.phase = Phase::Waiting(now);
+        peer.repeats = 0;
+        let latency = peer.probe.as_ref().map_or(0, Probe::latency);
+        let Some(watch) = self.watches.get(peer.watch) else { return };
+        let (number, check) = (peer.watch, &watch.check);
+        let (delay, thresholds) = (check.delay, (check.fall, check.rise));
+        debug!("healthcheck: probe of {}: {}", peer.name.escape_ascii(), outcome.code());
+
+        if !self.zone.is_current(self.epoch) {
+            return self.retire();
+        }
+        let published = slot.publish(held.epoch, outcome, thresholds, latency, wall_clock_ms());
+        let Some(published) = published else { return self.lose(at) };
+        let due = due_after_end(slot.next_due(), now, delay);
+        slot.set_next_due(due);
+        self.wait(at, due);
+        if let Some(flip) = published.flip {
+            self.announce(at, number, outcome, flip, &published);
+        }
+        self.hand_back(at);
+    }
+
+    /// Tells nginx, the other processes and the log of a flip.
+    fn announce(
+        &mut self,
+        at: usize,
+        number: usize,
+        outcome: Outcome,
+        flip: Flip,
+        published: &Published,
+    ) {
+        let Some(watch) = self.watches.get_mut(number) else { return };
+        // Release: whoever reads the new generation reads the slot's new health.
+        watch.generation.fetch_add(1, core::sync::atomic::Ordering::Release);
+        let name = self.peers.get(at).map_or(&[][..], |peer| &peer.name);
+        let (level, state, what) = match flip {
+            Flip::Down => (Level::Warn, "down", "failure"),
+            Flip::Up => (Level::Notice, "up", "pass"),
+        };
+        let plural = match (published.run, flip) {
+            (1, _) => "",
+            (_, Flip::Down) => "s",
+            (_, Flip::Up) => "es",
+        };
+        log!(
+            level,
+            "healthcheck: peer {} in upstream \"{}\" is {state}: {}: {}, {} {what}{plural} in a row",
+            name.escape_ascii(),
+            watch.upstream.name().escape_ascii(),
+            outcome.code(),
+            outcome.sentence(),
+            published.run,
+        );
+        self.sync(number);
+    }
+}

@@ -1,0 +1,166 @@
+//! How large the zone has to be, and what is in it before the workers start.
+
+use core::time::Duration;
+use std::thread::sleep;
+
+use healthcheck_core::key::Key;
+use healthcheck_core::Msec;
+
+use super::layout::{Capacity, Zone};
+use super::table::{Record, Table};
+use crate::nginx::shm::ZoneLock;
+
+/// Slots for each server line that is resolved at run time.
+const SLOTS_PER_RESOLVED_LINE: usize = 64;
+
+/// The smallest first table.
+const MIN_SLOTS: usize = 64;
+
+/// The smallest first table of upstreams.
+const MIN_UPSTREAMS: usize = 16;
+
+/// How long a reload waits for a mutex that an old worker holds while it adds a peer.
+const LOCK_TRIES: u32 = 1_000;
+
+/// A peer that the configuration lists.
+pub(crate) struct Listed {
+    /// Upstream and address.
+    pub(crate) key: Key,
+    /// When its first probe is due, ms after the zone was filled.
+    pub(crate) first_due: Msec,
+}
+
+/// What a configuration needs room for.
+#[derive(Default)]
+pub(crate) struct Listing {
+    /// Every upstream with checks.
+    pub(crate) upstreams: Vec<Key>,
+    /// Every peer that is probed.
+    pub(crate) peers: Vec<Listed>,
+    /// Server lines that are resolved at run time.
+    pub(crate) resolved_lines: usize,
+}
+
+/// The zone that a configuration asks nginx for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// The running configuration's zone has room enough.
+    Keep,
+    /// A new zone, whether it replaces a smaller one or is the first.
+    Make(Capacity),
+}
+
+/// Why a zone cannot be filled.
+#[derive(Debug)]
+pub(crate) enum FillError {
+    /// It is smaller than what it was planned for.
+    TooSmall,
+    /// A process held its mutex all the time.
+    Locked,
+}
+
+impl core::fmt::Display for FillError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            FillError::TooSmall => "the shared memory is too small for its peers",
+            FillError::Locked => "a worker does not let go of the shared memory's mutex",
+        })
+    }
+}
+
+impl Listing {
+    /// The zone this listing needs, given the running configuration's.
+    pub(crate) fn plan(&self, old: Option<Zone>) -> Plan {
+        let reserved = self.resolved_lines.saturating_mul(SLOTS_PER_RESOLVED_LINE);
+        let slots = (self.peers.len() * 2).max(MIN_SLOTS).next_power_of_two() + reserved;
+        let upstreams = (self.upstreams.len() * 2).max(MIN_UPSTREAMS).next_power_of_two();
+        let first = Capacity {
+            slots: to_u32(slots),
+            upstreams: to_u32(upstreams),
+            reserved: to_u32(reserved),
+        };
+        let Some(old) = old else { return Plan::Make(first) };
+
+        // What the old workers still use stays until they are gone.
+        let has = old.capacity();
+        let more_reserved = to_u32(reserved).saturating_sub(has.reserved);
+        let peers = self.peers.iter().map(|peer| peer.key);
+        let slots = needed(old.slots, peers).saturating_add(more_reserved);
+        let upstreams = needed(old.upstreams, self.upstreams.iter().copied());
+        if slots <= has.slots && upstreams <= has.upstreams {
+            return Plan::Keep;
+        }
+        Plan::Make(Capacity {
+            slots: first.slots.max(has.slots.saturating_mul(2)),
+            upstreams: first.upstreams.max(has.upstreams.saturating_mul(2)),
+            reserved: first.reserved.max(has.reserved),
+        })
+    }
+
+    /// Adds what is missing to the zone for configuration `epoch`. Nothing that is there is
+    /// changed: the reload can still fail, and the old workers go on with it.
+    pub(crate) fn fill(&self, zone: Zone, epoch: u32, now: Msec) -> Result<(), FillError> {
+        let lock = lock(zone)?;
+        for key in &self.upstreams {
+            let cell = zone.upstreams.find_or_add(&lock, *key, epoch, |_| ());
+            cell.ok_or(FillError::TooSmall)?;
+        }
+        for peer in &self.peers {
+            let first_due = now.saturating_add(peer.first_due);
+            let slot =
+                zone.slots.find_or_add(&lock, peer.key, epoch, |slot| slot.reset(now, first_due));
+            slot.ok_or(FillError::TooSmall)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that configuration `epoch` lists its records: the reload can no longer fail.
+    pub(crate) fn list(&self, zone: Zone, epoch: u32) {
+        for key in &self.upstreams {
+            list(zone.upstreams, *key, epoch);
+        }
+        for peer in &self.peers {
+            list(zone.slots, peer.key, epoch);
+        }
+    }
+}
+
+/// Copies what the zone `old` knows into the new, larger `zone`.
+pub(crate) fn carry_over(old: Zone, zone: Zone, now: Msec) -> Result<(), FillError> {
+    zone.continue_epochs(old);
+    let lock = lock(zone)?;
+    for from in old.slots.used_records() {
+        let (Some(key), epoch) = (from.entry().key(), from.entry().epoch()) else { continue };
+        let added = zone.slots.find_or_add(&lock, key, epoch, |slot| slot.copy_from(from, now));
+        added.ok_or(FillError::TooSmall)?;
+    }
+    Ok(())
+}
+
+/// Takes the zone's mutex, waiting a second at most.
+fn lock(zone: Zone) -> Result<ZoneLock, FillError> {
+    for _ in 0..LOCK_TRIES {
+        if let Some(lock) = zone.try_lock() {
+            return Ok(lock);
+        }
+        sleep(Duration::from_millis(1));
+    }
+    Err(FillError::Locked)
+}
+
+/// Records in use once `keys` were added.
+fn needed<R: Record>(table: Table<R>, keys: impl Iterator<Item = Key>) -> u32 {
+    to_u32(table.used() + keys.filter(|key| table.find(*key).is_none()).count())
+}
+
+/// Lists the record of `key`.
+fn list<R: Record>(table: Table<R>, key: Key, epoch: u32) {
+    if let Some((_, record)) = table.find(key) {
+        record.entry().list(epoch);
+    }
+}
+
+/// Counts of records are bounded by the memory they would take, far below 2^32.
+fn to_u32(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

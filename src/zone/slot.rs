@@ -1,0 +1,188 @@
+//! The record of one peer.
+
+use core::mem::size_of;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use healthcheck_core::health::{Flip, Health};
+use healthcheck_core::lease::Lease;
+use healthcheck_core::outcome::{Outcome, Verdict};
+use healthcheck_core::Msec;
+
+use super::table::{Entry, Record};
+
+/// What the machine knows of one peer. Written by the worker that holds the lease, read by all.
+#[repr(C, align(64))]
+pub(crate) struct Slot {
+    /// Key: upstream and address.
+    entry: Entry,
+    /// [`Health`]: epoch, run count, last outcome and health in one word.
+    health: AtomicU64,
+    /// [`Lease`]: who probes the peer, until when.
+    lease: AtomicU64,
+    /// When the next probe is due, monotonic ms.
+    next_due: AtomicU64,
+    /// Wall clock ms of the last begin or end of a probe; 0 = never.
+    last_action: AtomicU64,
+    /// Wall clock ms of the first of the equal verdicts in a row; 0 = none yet.
+    run_since: AtomicU64,
+    /// Wall clock ms of the last flip; 0 = never.
+    last_change: AtomicU64,
+    /// Duration of the last finished probe in ms, plus 1; 0 = none yet.
+    latency: AtomicU64,
+    /// Probes begun.
+    probes: AtomicU64,
+    /// Probes that failed.
+    failures: AtomicU64,
+}
+
+const _: () = assert!(size_of::<Slot>() <= 256, "a peer takes at most 256 bytes of shared memory");
+
+impl Record for Slot {
+    fn entry(&self) -> &Entry {
+        &self.entry
+    }
+}
+
+/// What publishing a verdict changed.
+pub(crate) struct Published {
+    /// Equal verdicts in a row, this one included.
+    pub(crate) run: u32,
+    /// The change of health, if any.
+    pub(crate) flip: Option<Flip>,
+}
+
+impl Slot {
+    /// Prepares a vacant record for a new peer: unknown health, nobody's lease since `now`, first
+    /// probe at `first_due`.
+    pub(crate) fn reset(&self, now: Msec, first_due: Msec) {
+        // The epoch goes on: a worker that still probes for the record's last user cannot publish.
+        let epoch = self.health().next_epoch().epoch();
+        self.health.store(epoch << 32, Ordering::Relaxed);
+        self.lease.store(Lease::free(now).bits(), Ordering::Relaxed);
+        self.next_due.store(first_due, Ordering::Relaxed);
+        for word in [
+            &self.last_action,
+            &self.run_since,
+            &self.last_change,
+            &self.latency,
+            &self.probes,
+            &self.failures,
+        ] {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes over what another zone knew of the same peer; the lease is left free since `now`.
+    pub(crate) fn copy_from(&self, old: &Slot, now: Msec) {
+        self.health.store(old.health.load(Ordering::Acquire), Ordering::Relaxed);
+        self.lease.store(Lease::free(now).bits(), Ordering::Relaxed);
+        for (new, old) in [
+            (&self.next_due, &old.next_due),
+            (&self.last_action, &old.last_action),
+            (&self.run_since, &old.run_since),
+            (&self.last_change, &old.last_change),
+            (&self.latency, &old.latency),
+            (&self.probes, &old.probes),
+            (&self.failures, &old.failures),
+        ] {
+            new.store(old.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    /// Health, run and last outcome.
+    pub(crate) fn health(&self) -> Health {
+        Health::from_bits(self.health.load(Ordering::Acquire))
+    }
+
+    /// The lease as it stands.
+    pub(crate) fn lease(&self) -> Lease {
+        Lease::from_bits(self.lease.load(Ordering::Acquire))
+    }
+
+    /// Replaces the lease `from` by `to`; `false` when it is no longer `from`.
+    pub(crate) fn swap_lease(&self, from: Lease, to: Lease) -> bool {
+        let (from, to) = (from.bits(), to.bits());
+        self.lease.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Begins a new epoch, from which on older holders of the lease cannot publish; returns it.
+    pub(crate) fn begin_epoch(&self) -> u64 {
+        let next = |bits| Some(Health::from_bits(bits).next_epoch().bits());
+        let old = self.health.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        old.map_or(0, |bits| Health::from_bits(bits).next_epoch().epoch())
+    }
+
+    /// When the next probe is due, monotonic ms.
+    pub(crate) fn next_due(&self) -> Msec {
+        self.next_due.load(Ordering::Relaxed)
+    }
+
+    /// Sets when the next probe is due; for the lease's holder.
+    pub(crate) fn set_next_due(&self, due: Msec) {
+        self.next_due.store(due, Ordering::Relaxed);
+    }
+
+    /// Notes that a probe begins at `wall_ms`.
+    pub(crate) fn count_probe(&self, wall_ms: u64) {
+        self.probes.fetch_add(1, Ordering::Relaxed);
+        self.last_action.store(wall_ms, Ordering::Relaxed);
+    }
+
+    /// Publishes the outcome of a probe made in `epoch`; `None` when another process has taken
+    /// the lease since, and nothing was published.
+    pub(crate) fn publish(
+        &self,
+        epoch: u64,
+        outcome: Outcome,
+        (fall, rise): (u32, u32),
+        latency: Msec,
+        wall_ms: u64,
+    ) -> Option<Published> {
+        let old = self.health();
+        if old.epoch() != epoch {
+            return None;
+        }
+        let (new, flip) = old.observe(outcome, fall, rise);
+        // Within an epoch only this process writes the word, so one attempt decides.
+        self.health
+            .compare_exchange(old.bits(), new.bits(), Ordering::AcqRel, Ordering::Relaxed)
+            .ok()?;
+        self.last_action.store(wall_ms, Ordering::Relaxed);
+        self.latency.store(latency.saturating_add(1), Ordering::Relaxed);
+        if outcome.verdict() == Verdict::Fail {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        if new.run() == 1 {
+            self.run_since.store(wall_ms, Ordering::Relaxed);
+        }
+        if flip.is_some() {
+            self.last_change.store(wall_ms, Ordering::Relaxed);
+        }
+        Some(Published { run: new.run(), flip })
+    }
+
+    /// Wall clock ms of the last begin or end of a probe; 0 = never.
+    pub(crate) fn last_action_ms(&self) -> u64 {
+        self.last_action.load(Ordering::Relaxed)
+    }
+
+    /// Wall clock ms of the first of the equal verdicts in a row; 0 = none yet.
+    pub(crate) fn run_since_ms(&self) -> u64 {
+        self.run_since.load(Ordering::Relaxed)
+    }
+
+    /// Wall clock ms of the last flip.
+    pub(crate) fn last_change_ms(&self) -> Option<u64> {
+        Some(self.last_change.load(Ordering::Relaxed)).filter(|at| *at != 0)
+    }
+
+    /// Duration of the last finished probe in ms.
+    pub(crate) fn latency_ms(&self) -> Option<u64> {
+        self.latency.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Probes begun, probes failed.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.probes.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed))
+    }
+}
