@@ -148,8 +148,9 @@ impl Drop for Main {
 
 /// The module's record, for looking things up.
 pub(crate) fn this() -> &'static ngx_module_t {
+    let module = &raw const ngx_http_healthcheck_module;
     // SAFETY: nginx writes to the record while it loads modules, before any callback of ours runs.
-    unsafe { &*(&raw const ngx_http_healthcheck_module) }
+    unsafe { &*module }
 }
 
 /// Makes an empty configuration record that lives as long as the cycle.
@@ -206,14 +207,16 @@ unsafe extern "C" fn set_status(
 
 /// nginx's core http module.
 fn core_module() -> &'static ngx_module_t {
+    let module = &raw const ngx_http_core_module;
     // SAFETY: a static of nginx's that is complete before modules are called.
-    unsafe { &*(&raw const ngx_http_core_module) }
+    unsafe { &*module }
 }
 
 /// nginx's http upstream module.
 fn upstream_module() -> &'static ngx_module_t {
+    let module = &raw const ngx_http_upstream_module;
     // SAFETY: as in `core_module`.
-    unsafe { &*(&raw const ngx_http_upstream_module) }
+    unsafe { &*module }
 }
 
 /// Completes the configuration: every directive was read, every balancer is set up.

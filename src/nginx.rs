@@ -1,10 +1,12 @@
 //! The only place that turns nginx's raw pointers into Rust: each type says from when until when it
 //! is valid. Nothing here knows of health checks.
 
+pub(crate) mod address;
 pub(crate) mod conf;
 pub(crate) mod connection;
 pub(crate) mod guard;
 pub(crate) mod log;
+pub(crate) mod peers;
 pub(crate) mod pool;
 pub(crate) mod process;
 pub(crate) mod request;

@@ -6,12 +6,15 @@ use std::hash::Hasher;
 /// 128 bits that stand for an upstream, or for a peer of an upstream.
 ///
 /// All processes of all configurations must compute the same key, so the hash is unkeyed. Two
-/// different inputs share a key with a probability of 2^-128. Never zero in its first half: zero
-/// marks a free record.
+/// different inputs share a key with a probability of 2^-128. The first half is never below
+/// [`Key::FIRST`]: smaller values mark records without an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(pub u64, pub u64);
 
 impl Key {
+    /// The smallest value of a key's first half.
+    pub const FIRST: u64 = 2;
+
     /// The key of the upstream with this name.
     pub fn of_upstream(name: &[u8]) -> Key {
         Key::of_parts(b"u", name, &[])
@@ -30,7 +33,7 @@ impl Key {
         hasher.write(first);
         hasher.write(second);
         let hash = hasher.finish128();
-        Key(hash.h1.max(1), hash.h2)
+        Key(hash.h1.max(Key::FIRST), hash.h2)
     }
 }
 

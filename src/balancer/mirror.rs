@@ -3,7 +3,8 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Gate, UNHEALTHY};
-use crate::nginx::upstream::{canonical, Address, Upstream};
+use crate::nginx::address::{canonical, Address};
+use crate::nginx::upstream::Upstream;
 use crate::zone::{Slot, Zone};
 
 /// One peer as the mirror knows it.

@@ -128,8 +128,8 @@ pub(crate) unsafe fn cycle_main_conf<'a, T>(
     // is the context of the `http` block, or NULL.
     unsafe {
         let records = (*cycle).conf_ctx.cast::<*mut c_void>();
-        let http = &*(&raw const ngx_http_module);
-        let ctx = record::<ngx_http_conf_ctx_t>(records, http.index)?;
+        let http = &raw const ngx_http_module;
+        let ctx = record::<ngx_http_conf_ctx_t>(records, (*http).index)?;
         record(ctx.main_conf, module.ctx_index)
     }
 }

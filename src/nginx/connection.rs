@@ -12,8 +12,8 @@ use nginx_sys::{
     ngx_str_t, NGX_AGAIN, NGX_DECLINED, NGX_OK,
 };
 
+use super::address::Address;
 use super::guard::guard;
-use super::upstream::Address;
 
 /// Who is told what happens to a connection; `token` is what [`PeerConnection::open`] was given.
 pub(crate) trait Observer {
@@ -66,6 +66,7 @@ struct QuietLog(UnsafeCell<Option<ngx_log_t>>);
 // SAFETY: touched on nginx's only thread.
 unsafe impl Sync for QuietLog {}
 
+/// The one log of this kind.
 static QUIET_LOG: QuietLog = QuietLog(UnsafeCell::new(None));
 
 /// The quiet log; nginx keeps the pointer in its connection, hence the static.
@@ -118,6 +119,7 @@ impl PeerConnection {
         Ok((opened, status == NGX_OK as i32))
     }
 
+    /// Its read and its write event.
     fn events(&self) -> (*mut ngx_event_t, *mut ngx_event_t) {
         // SAFETY: an open connection has both events.
         unsafe { (self.0.as_ref().read, self.0.as_ref().write) }

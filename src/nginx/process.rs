@@ -101,8 +101,8 @@ pub(crate) unsafe fn worker_processes(cycle: *mut ngx_cycle_t) -> usize {
     }
     // SAFETY: the core module always has a record; nginx fills in the number before modules start.
     let core = unsafe {
-        let core = &*(&raw const ngx_core_module);
-        super::conf::record::<ngx_core_conf_t>((*cycle).conf_ctx.cast(), core.index)
+        let core = &raw const ngx_core_module;
+        super::conf::record::<ngx_core_conf_t>((*cycle).conf_ctx.cast(), (*core).index)
     };
     core.and_then(|core| usize::try_from(core.worker_processes).ok()).unwrap_or(1).max(1)
 }

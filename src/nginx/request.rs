@@ -24,6 +24,7 @@ impl Request {
         NonNull::new(r).map(Request)
     }
 
+    /// nginx's record.
     fn raw(&self) -> &ngx_http_request_t {
         // SAFETY: `new`'s caller vouches for it.
         unsafe { self.0.as_ref() }

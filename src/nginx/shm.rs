@@ -34,7 +34,7 @@ pub(crate) unsafe fn old_zone(
     // frees neither before the new configuration is complete.
     unsafe {
         let old: *mut ngx_cycle_t = (*(*cf).cycle).old_cycle;
-        let mut part = &raw const (*old.as_ref()?).shared_memory.part;
+        let mut part = &raw const old.as_ref()?.shared_memory.part;
         while let Some(current) = part.as_ref() {
             for index in 0..current.nelts {
                 let zone = &*current.elts.cast::<ngx_shm_zone_t>().add(index);

@@ -56,12 +56,12 @@ impl Timer {
         // nginx ignores a re-arm that is within 300 ms of a set timer.
         self.clear();
         let parts = &raw mut *self.parts;
-        let wait = at.saturating_sub(now());
+        let wait = ngx_msec_t::try_from(at.saturating_sub(now())).unwrap_or(ngx_msec_t::MAX / 2);
         // SAFETY: the parts live on the heap until `Drop` took the event out of nginx's tree; the
         // `data` points to the parts, which begin with a connection.
         unsafe {
             (*parts).event.data = parts.cast();
-            ngx_add_timer(&raw mut (*parts).event, wait as ngx_msec_t);
+            ngx_add_timer(&raw mut (*parts).event, wait);
         }
         self.due = Some(at);
     }

@@ -1,86 +1,15 @@
-//! An `upstream` block and its peers as nginx's own balancers keep them.
+//! An `upstream` block: its server lines, and its peers as nginx's own balancers keep them.
 
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t, ngx_http_upstream_server_t,
-    ngx_http_upstream_srv_conf_t, ngx_rwlock_rlock, ngx_rwlock_unlock, ngx_rwlock_wlock,
-    ngx_slab_pool_t, ngx_uint_t, sockaddr, socklen_t,
+    ngx_addr_t, ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t,
+    ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_uint_t,
 };
 
+use super::address::{raw_address, Address};
 use super::conf::{record, text};
-
-/// The largest socket address nginx has (`sockaddr_storage`).
-const MAX_ADDRESS: usize = 128;
-
-/// A socket address, copied.
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
-pub(crate) struct Address {
-    /// The `sockaddr` of some family.
-    bytes: [u8; MAX_ADDRESS],
-    /// How many bytes of it count.
-    len: socklen_t,
-}
-
-impl Address {
-    /// A copy; `None` for a NULL or oversized address.
-    ///
-    /// # Safety
-    /// `sockaddr` is NULL or points to `len` readable bytes.
-    unsafe fn copy(sockaddr: *const sockaddr, len: socklen_t) -> Option<Address> {
-        // SAFETY: passed on.
-        let source = unsafe { raw_address(sockaddr, len) };
-        let mut bytes = [0; MAX_ADDRESS];
-        bytes.get_mut(..source.len())?.copy_from_slice(source);
-        (!source.is_empty()).then_some(Address { bytes, len })
-    }
-
-    /// The bytes of the `sockaddr`, as nginx has them.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        usize::try_from(self.len).ok().and_then(|len| self.bytes.get(..len)).unwrap_or_default()
-    }
-
-    /// For nginx's connect; it reads the address and copies what it keeps.
-    pub(crate) fn as_sockaddr(&self) -> (*const sockaddr, socklen_t) {
-        (self.bytes.as_ptr().cast(), self.len)
-    }
-
-    /// The part of the address that names the peer, whatever padding came with it.
-    pub(crate) fn canonical(&self) -> &[u8] {
-        canonical(self.bytes())
-    }
-}
-
-/// Family, port and address of an internet address; the path of a unix socket up to its NUL.
-pub(crate) fn canonical(bytes: &[u8]) -> &[u8] {
-    let family = bytes.first_chunk::<2>().map_or(0, |raw| i32::from(u16::from_ne_bytes(*raw)));
-    let end = match family {
-        libc::AF_INET => 8,
-        // Flow label and scope come with the address.
-        libc::AF_INET6 => 28,
-        libc::AF_UNIX => {
-            let path = bytes.get(3..).unwrap_or_default();
-            3 + path.iter().position(|byte| *byte == 0).unwrap_or(path.len())
-        }
-        _ => bytes.len(),
-    };
-    bytes.get(..end).unwrap_or(bytes)
-}
-
-/// The bytes of an address in nginx's memory; empty for NULL.
-///
-/// # Safety
-/// `sockaddr` is NULL or points to `len` bytes that stay unchanged for `'a`.
-unsafe fn raw_address<'a>(sockaddr: *const sockaddr, len: socklen_t) -> &'a [u8] {
-    match usize::try_from(len) {
-        // SAFETY: the caller vouches for the length.
-        Ok(len) if !sockaddr.is_null() => unsafe {
-            core::slice::from_raw_parts(sockaddr.cast(), len)
-        },
-        _ => &[],
-    }
-}
+use super::peers::{PeersCopy, PeersLock};
 
 /// One peer of an upstream, copied.
 pub(crate) struct Member {
@@ -104,6 +33,7 @@ pub(crate) struct Member {
 struct ServerLine<'a>(&'a ngx_http_upstream_server_t);
 
 impl<'a> ServerLine<'a> {
+    /// Whether nginx's resolver finds its peers while nginx runs.
     fn is_resolved_at_run_time(&self) -> bool {
         #[cfg(ngx_upstream_resolve)]
         {
@@ -115,22 +45,25 @@ impl<'a> ServerLine<'a> {
         }
     }
 
+    /// Its text.
     fn name(&self) -> &'a [u8] {
         // SAFETY: configuration memory, unchanged while the cycle lives.
         unsafe { text(&self.0.name) }
     }
 
+    /// Whether it says `backup`.
     fn is_backup(&self) -> bool {
         self.0.backup() != 0
     }
 
+    /// The peers it names, one an address.
     fn members(&self, line: usize) -> Vec<Member> {
         if self.is_resolved_at_run_time() || self.0.addrs.is_null() {
             return Vec::new();
         }
         // SAFETY: nginx fills `naddrs` addresses when it reads the line.
         let addresses = unsafe { core::slice::from_raw_parts(self.0.addrs, self.0.naddrs) };
-        let member = |address: &nginx_sys::ngx_addr_t| {
+        let member = |address: &ngx_addr_t| {
             Some(Member {
                 // SAFETY: configuration memory, as above.
                 address: unsafe { Address::copy(address.sockaddr, address.socklen) }?,
@@ -200,6 +133,7 @@ impl Upstream {
         NonNull::new(self.raw().peer.data.cast())
     }
 
+    /// The server lines, with their positions.
     fn lines(&self) -> impl Iterator<Item = (usize, ServerLine<'_>)> {
         // SAFETY: nginx's array of server lines, or NULL for a variable `proxy_pass` target.
         let lines: &[ngx_http_upstream_server_t] =
@@ -229,7 +163,6 @@ impl Upstream {
         if self.resolved_lines() == 0 {
             return self.configured_members();
         }
-        let mut copy = PeersCopy::default();
         // The list may grow between the two looks; what did not fit is met after the next change
         // of the list's version.
         let (mut peers, mut bytes) = (0, 0);
@@ -237,10 +170,12 @@ impl Upstream {
             peers += 1;
             bytes += peer.name.len + peer.server.len;
         });
-        copy.peers.reserve_exact(peers + 8);
-        copy.text.reserve_exact(bytes + 1024);
+        let mut copy = PeersCopy::with_room(peers + 8, bytes + 1024);
         self.walk(|peer, backup| copy.push(peer, backup));
-        copy.members(self, own_bits)
+        copy.members(own_bits, |server, backup| {
+            let same = |line: &ServerLine<'_>| line.name() == server && line.is_backup() == backup;
+            self.lines().find(|(_, line)| same(line)).and_then(|(at, _)| u32::try_from(at).ok())
+        })
     }
 
     /// Visits every peer under the read lock: `visit` must not allocate, log or panic.
@@ -324,115 +259,5 @@ impl Upstream {
             }
         }
         changed
-    }
-}
-
-/// Peers copied out under the lock, into memory reserved before.
-#[derive(Default)]
-struct PeersCopy {
-    /// Fixed-size parts.
-    peers: Vec<PeerCopy>,
-    /// Names and server texts, one after the other.
-    text: Vec<u8>,
-}
-
-/// One peer's fixed-size part.
-struct PeerCopy {
-    address: Address,
-    name: usize,
-    server: usize,
-    weight: ngx_uint_t,
-    down: ngx_uint_t,
-    backup: bool,
-}
-
-impl PeersCopy {
-    /// Copies one peer if the reserved memory has room for it.
-    fn push(&mut self, peer: &ngx_http_upstream_rr_peer_t, backup: bool) {
-        // SAFETY: called under the lock, while name and address stay unchanged.
-        let (address, name, server) = unsafe {
-            (Address::copy(peer.sockaddr, peer.socklen), text(&peer.name), text(&peer.server))
-        };
-        let Some(address) = address else { return };
-        let room = self.text.capacity() - self.text.len();
-        if self.peers.len() == self.peers.capacity() || name.len() + server.len() > room {
-            return;
-        }
-        self.text.extend_from_slice(name);
-        self.text.extend_from_slice(server);
-        self.peers.push(PeerCopy {
-            address,
-            name: name.len(),
-            server: server.len(),
-            weight: usize::try_from(peer.weight).unwrap_or(0),
-            down: peer.down,
-            backup,
-        });
-    }
-
-    /// The copies as members, after the lock was given back.
-    fn members(self, upstream: Upstream, own_bits: ngx_uint_t) -> Vec<Member> {
-        let mut text = self.text.as_slice();
-        let mut take = |len| {
-            let (taken, rest) = text.split_at_checked(len).unwrap_or_default();
-            text = rest;
-            taken
-        };
-        let line_of = |server: &[u8], backup| {
-            let same = |line: &ServerLine<'_>| line.name() == server && line.is_backup() == backup;
-            upstream.lines().find(|(_, line)| same(line)).and_then(|(at, _)| u32::try_from(at).ok())
-        };
-        let member = |peer: PeerCopy| {
-            let name = take(peer.name).into();
-            let server: Box<[u8]> = take(peer.server).into();
-            Member {
-                address: peer.address,
-                name,
-                line: line_of(&server, peer.backup),
-                server,
-                weight: u32::try_from(peer.weight).unwrap_or(u32::MAX),
-                backup: peer.backup,
-                down: peer.down & !own_bits != 0,
-            }
-        };
-        self.peers.into_iter().map(member).collect()
-    }
-}
-
-/// nginx's lock of an upstream's peers, held; dropping it, also by an unwind, gives it back.
-/// A list outside a shared zone has no lock, as in nginx's own macros.
-struct PeersLock(Option<NonNull<ngx_http_upstream_rr_peers_t>>);
-
-impl PeersLock {
-    fn read(peers: NonNull<ngx_http_upstream_rr_peers_t>) -> PeersLock {
-        Self::take(peers, ngx_rwlock_rlock)
-    }
-
-    fn write(peers: NonNull<ngx_http_upstream_rr_peers_t>) -> PeersLock {
-        Self::take(peers, ngx_rwlock_wlock)
-    }
-
-    fn take(
-        peers: NonNull<ngx_http_upstream_rr_peers_t>,
-        lock: unsafe extern "C" fn(*mut nginx_sys::ngx_atomic_t),
-    ) -> PeersLock {
-        // SAFETY: the lists live as long as the upstream; `shpool` never changes once a worker
-        // runs.
-        let pool: *mut ngx_slab_pool_t = unsafe { (*peers.as_ptr()).shpool };
-        if pool.is_null() {
-            return PeersLock(None);
-        }
-        // SAFETY: nginx's own lock of this list.
-        unsafe { lock(&raw mut (*peers.as_ptr()).rwlock) };
-        PeersLock(Some(peers))
-    }
-}
-
-impl Drop for PeersLock {
-    fn drop(&mut self) {
-        if let Some(peers) = self.0 {
-            // SAFETY: taken in `take`, by this process.
-            unsafe { ngx_rwlock_unlock(&raw mut (*peers.as_ptr()).rwlock) };
-        }
     }
 }

@@ -4,8 +4,8 @@ use healthcheck_core::lease::Lease;
 use healthcheck_core::probe::Probe;
 use healthcheck_core::Msec;
 
+use crate::nginx::address::Address;
 use crate::nginx::connection::PeerConnection;
-use crate::nginx::upstream::Address;
 
 /// A lease that this process holds.
 #[derive(Clone, Copy)]

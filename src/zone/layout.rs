@@ -93,6 +93,7 @@ impl UpstreamCell {
 pub(crate) struct Zone {
     /// The whole zone, for its mutex.
     memory: SharedZone,
+    /// The words that are not a record's.
     header: &'static Header,
     /// One cell an upstream.
     pub(crate) upstreams: Table<UpstreamCell>,

@@ -23,11 +23,13 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// Whether it is the head of `key`'s record.
     fn is(&self, key: Key) -> bool {
         self.key_first.load(Ordering::Acquire) == key.0
             && self.key_second.load(Ordering::Relaxed) == key.1
     }
 
+    /// Whether the record is nobody's.
     fn is_vacant(&self) -> bool {
         self.key_first.load(Ordering::Acquire) < Key::FIRST
     }
