@@ -25,8 +25,10 @@ pub struct Lease(u64);
 pub enum Holder {
     /// No pid is in the lease.
     Nobody,
-    /// A live process of the running configuration.
+    /// A live process of the running configuration, between two probes.
     Alive,
+    /// The same, with a probe in flight.
+    Probing,
     /// The pid is gone, or its process is one that no longer probes (it runs an older
     /// configuration), or it is the caller's own pid in a lease that the caller never took.
     Gone,
@@ -65,8 +67,9 @@ impl Lease {
 
     /// The earliest time at which a worker may take this lease from `holder`.
     ///
-    /// The slot's home worker takes what is free at once. Others leave it [`HOME_ADVANTAGE`], but
-    /// when the holder is gone no longer than half the `timeout` (at most 500 ms) past the time
+    /// The slot's home worker takes what is free at once, and what another worker holds between
+    /// two of its probes: so shares even out, and no probe is lost. Other workers leave it
+    /// [`HOME_ADVANTAGE`], but when the holder is gone no longer than half the `timeout` (at most 500 ms) past the time
     /// the next probe is due: a peer must be probed again within delay + timeout + 1 s after its
     /// prober was killed, also when no home worker comes back.
     pub fn claimable_at(
@@ -77,11 +80,11 @@ impl Lease {
         timeout: Msec,
     ) -> Msec {
         match (holder, is_home) {
-            (Holder::Nobody | Holder::Gone, true) => 0,
+            (Holder::Nobody | Holder::Gone | Holder::Alive, true) => 0,
             (Holder::Nobody, false) => self.time().saturating_add(HOME_ADVANTAGE),
             (Holder::Gone, false) => next_due.saturating_add((timeout / 2).min(500)),
-            (Holder::Alive, true) => self.time(),
-            (Holder::Alive, false) => self.time().saturating_add(HOME_ADVANTAGE),
+            (Holder::Probing, true) => self.time(),
+            (Holder::Alive | Holder::Probing, false) => self.time().saturating_add(HOME_ADVANTAGE),
         }
     }
 }
@@ -111,8 +114,9 @@ mod tests {
     }
 
     #[test]
-    fn a_live_holder_keeps_its_lease_until_it_ends() {
-        assert_eq!(Lease::held(5, 9_000).claimable_at(Holder::Alive, true, 0, 0), 9_000);
+    fn the_home_worker_takes_a_held_slot_between_two_probes() {
+        assert_eq!(Lease::held(5, 9_000).claimable_at(Holder::Alive, true, 0, 0), 0);
+        assert_eq!(Lease::held(5, 9_000).claimable_at(Holder::Probing, true, 0, 0), 9_000);
     }
 
     #[test]

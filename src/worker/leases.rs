@@ -8,7 +8,6 @@ use super::peer::{Held, Peer, Phase};
 use super::Worker;
 use crate::nginx::log::debug;
 use crate::nginx::process::{is_alive, now};
-use crate::zone::layout::Process;
 use crate::zone::table::Record;
 use crate::zone::Slot;
 
@@ -57,12 +56,15 @@ impl Worker {
         let (Some(watch), now) = (self.watches.get(peer.watch), now()) else { return };
         let (lease, next_due) = (slot.lease(), slot.next_due());
 
-        // A probe that is on time has a live holder; asking the system costs a call.
-        if !all && lease.pid() != 0 && now < next_due {
+        // A foreign peer that is probed on time has a live holder; asking the system costs a call.
+        let is_home = peer.rank % self.workers.max(1) == self.number;
+        if !all && !is_home && lease.pid() != 0 && now < next_due {
             return;
         }
-        let holder = holders.of(lease.pid(), self);
-        let is_home = self.is_home(peer.rank);
+        let holder = match holders.of(lease.pid(), self) {
+            Holder::Alive if slot.is_in_flight() => Holder::Probing,
+            holder => holder,
+        };
         if now < lease.claimable_at(holder, is_home, next_due, watch.check.timeout) {
             return;
         }
@@ -73,6 +75,7 @@ impl Worker {
             return;
         }
         let held = Held { lease: mine, epoch: slot.begin_epoch() };
+        slot.land();
         debug!("healthcheck: lease of {} taken", peer.name.escape_ascii());
         self.wait(at, start);
         if let Some(peer) = self.peers.get_mut(at) {
@@ -98,7 +101,10 @@ impl Worker {
     pub(crate) fn give_back(&mut self, at: usize) {
         if let Some((slot, held)) = self.held(at) {
             // Whoever has taken the lease meanwhile keeps it.
-            slot.swap_lease(held.lease, Lease::free(now()));
+            if slot.lease() == held.lease {
+                slot.land();
+                slot.swap_lease(held.lease, Lease::free(now()));
+            }
         }
         self.lose(at);
     }
@@ -118,21 +124,6 @@ impl Worker {
     pub(crate) fn retire(&mut self) {
         self.retired = true;
         for at in 0..self.peers.len() {
-            self.give_back(at);
-        }
-    }
-
-    /// After a probe of a foreign peer: gives the lease to the home worker once that is alive.
-    pub(crate) fn hand_back(&mut self, at: usize) {
-        let Some(peer) = self.peers.get(at) else { return };
-        let home = peer.rank % self.workers.max(1);
-        if home == self.number {
-            return;
-        }
-        let is_home = |other: &Process| {
-            other.number == home && other.epoch == self.epoch && is_alive(other.pid)
-        };
-        if self.zone.processes().any(|other| is_home(&other)) {
             self.give_back(at);
         }
     }
@@ -160,10 +151,5 @@ impl Worker {
             self.zone.slots.remove_if(&lock, |slot| unused(slot.entry().epoch()));
             self.zone.upstreams.remove_if(&lock, |cell| unused(cell.entry().epoch()));
         }
-    }
-
-    /// Whether a peer of this rank is this worker's by right.
-    fn is_home(&self, rank: usize) -> bool {
-        rank % self.workers.max(1) == self.number
     }
 }

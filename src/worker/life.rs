@@ -8,7 +8,7 @@ use healthcheck_core::wheel::Wheel;
 
 use super::roster::{Watch, NOWHERE};
 use super::trouble::Trouble;
-use super::{run, with_worker, Worker, WORKER};
+use super::{run, with_worker, Worker, SCAN_EVERY, WORKER};
 use crate::balancer::Mirror;
 use crate::conf::{MainConf, Watched};
 use crate::nginx::process::{now, pid, slot, worker_number, CycleId};
@@ -38,7 +38,7 @@ pub(crate) fn start(conf: &MainConf, cycle: CycleId, workers: usize) {
         by_slot: iter::repeat_n(NOWHERE, zone.slots.0.len()).collect(),
         wheel: Wheel::new(now()),
         timer: Timer::new(run::on_timer),
-        next_scan: now(),
+        next_scan: now() + SCAN_EVERY,
         buffer: vec![0; READ_BUFFER].into_boxed_slice(),
         trouble: Trouble::default(),
         stall: (0, 0),

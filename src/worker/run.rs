@@ -42,11 +42,17 @@ struct Events;
 
 impl Observer for Events {
     fn readable(token: usize) {
-        with_worker(|worker| worker.on_readable(token));
+        with_worker(|worker| {
+            worker.on_readable(token);
+            worker.arm();
+        });
     }
 
     fn writable(token: usize) {
-        with_worker(|worker| worker.on_event(token, Event::Connected));
+        with_worker(|worker| {
+            worker.on_event(token, Event::Connected);
+            worker.arm();
+        });
     }
 
     fn closing(_: usize) {
@@ -154,7 +160,7 @@ impl Worker {
             }
             opened => {
                 slot.set_next_due(next_due(due, now, check.delay));
-                slot.count_probe(wall_clock_ms());
+                slot.take_off(wall_clock_ms());
                 let probe = peer.probe.get_or_insert_with(|| Probe::new(check));
                 probe.start(now);
                 let deadline = probe.deadline();
@@ -228,7 +234,7 @@ impl Worker {
             let what =
                 format_args!("the event loop stood still for {late} ms, probes are repeated");
             self.trouble.note(Cause::Stall, now(), what);
-            return self.wait(at, now());
+            return self.repeat(at, now());
         }
         self.on_event(at, Event::Deadline);
     }
@@ -237,7 +243,15 @@ impl Worker {
     fn abandon(&mut self, at: usize) {
         let what = format_args!("nginx cannot watch the connection of a probe, probes pause");
         let until = self.trouble.hold(Cause::Socket, now(), what);
-        self.wait(at, until);
+        self.repeat(at, until);
+    }
+
+    /// Ends a probe without a verdict; another one begins at `due`.
+    fn repeat(&mut self, at: usize, due: Msec) {
+        if let Some((slot, _)) = self.held(at) {
+            slot.land();
+        }
+        self.wait(at, due);
     }
 
     /// Ends a probe with a verdict, and plans the next one.
@@ -259,13 +273,13 @@ impl Worker {
         }
         let published = slot.publish(held.epoch, outcome, thresholds, latency, wall_clock_ms());
         let Some(published) = published else { return self.lose(at) };
+        slot.land();
         let due = due_after_end(slot.next_due(), now, delay);
         slot.set_next_due(due);
         self.wait(at, due);
         if let Some(flip) = published.flip {
             self.announce(at, number, outcome, flip, &published);
         }
-        self.hand_back(at);
     }
 
     /// Tells nginx, the other processes and the log of a flip.

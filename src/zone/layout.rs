@@ -205,6 +205,10 @@ impl Zone {
 
     /// Announces this process under its nginx process slot.
     pub(crate) fn enter(self, slot: usize, process: Process) {
+        // A killed process's cell may name the pid that is now this one's.
+        for cell in &self.header.processes {
+            let _ = cell.pid.compare_exchange(process.pid, 0, Ordering::AcqRel, Ordering::Relaxed);
+        }
         if let Some(cell) = self.header.processes.get(slot) {
             cell.number.store(u32::try_from(process.number).unwrap_or(u32::MAX), Ordering::Relaxed);
             cell.epoch.store(process.epoch, Ordering::Relaxed);

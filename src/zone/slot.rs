@@ -21,6 +21,8 @@ pub(crate) struct Slot {
     lease: AtomicU64,
     /// When the next probe is due, monotonic ms.
     next_due: AtomicU64,
+    /// Not 0: the holder of the lease has a probe in flight.
+    in_flight: AtomicU64,
     /// Wall clock ms of the last begin or end of a probe; 0 = never.
     last_action: AtomicU64,
     /// Wall clock ms of the first of the equal verdicts in a row; 0 = none yet.
@@ -61,6 +63,7 @@ impl Slot {
         self.lease.store(Lease::free(now).bits(), Ordering::Relaxed);
         self.next_due.store(first_due, Ordering::Relaxed);
         for word in [
+            &self.in_flight,
             &self.last_action,
             &self.run_since,
             &self.last_change,
@@ -122,8 +125,19 @@ impl Slot {
         self.next_due.store(due, Ordering::Relaxed);
     }
 
-    /// Notes that a probe begins at `wall_ms`.
-    pub(crate) fn count_probe(&self, wall_ms: u64) {
+    /// Whether the holder of the lease has a probe in flight.
+    pub(crate) fn is_in_flight(&self) -> bool {
+        self.in_flight.load(Ordering::Acquire) != 0
+    }
+
+    /// Notes that no probe is in flight any more; for the lease's holder.
+    pub(crate) fn land(&self) {
+        self.in_flight.store(0, Ordering::Release);
+    }
+
+    /// Notes that a probe begins at `wall_ms`; for the lease's holder, after renewing it.
+    pub(crate) fn take_off(&self, wall_ms: u64) {
+        self.in_flight.store(1, Ordering::Release);
         self.probes.fetch_add(1, Ordering::Relaxed);
         self.last_action.store(wall_ms, Ordering::Relaxed);
     }
