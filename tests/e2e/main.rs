@@ -1,3 +1,28 @@
 //! End-to-end tests: one behaviour a file, on a real nginx.
+//!
+//! `check_NN` in a name is the number of an acceptance check of the module's specification.
 
+mod addresses;
+mod availability;
+mod balancers;
+mod bodies;
+mod configuration;
 mod harness;
+mod helpers;
+mod hostile;
+mod hysteresis;
+mod judge;
+mod limits;
+mod ownership;
+mod page;
+mod pauses;
+mod quit;
+mod reload;
+mod resolve;
+mod sent;
+mod single;
+mod thousand;
+mod untouched;
+mod valgrind;
+mod verdicts;
+mod zone_growth;

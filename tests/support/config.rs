@@ -5,12 +5,26 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::environment::Environment;
+use crate::peer::Peer;
 use crate::port::Port;
 
 /// A short delay, a timeout that only a silent peer reaches, two in a row to flip, and probes that
 /// a [`crate::Peer`] recognises.
 pub const CHECK: &str = "healthcheck_enabled; healthcheck_delay 200; healthcheck_timeout 2000; \
                          healthcheck_failcount 2; healthcheck_send 'GET /hc HTTP/1.0' 'Host: x';";
+
+/// As [`CHECK`] with other milliseconds and another number of verdicts in a row.
+pub fn check(delay: u32, timeout: u32, failcount: u32) -> String {
+    format!(
+        "healthcheck_enabled; healthcheck_delay {delay}; healthcheck_timeout {timeout}; \
+         healthcheck_failcount {failcount}; healthcheck_send 'GET /hc HTTP/1.0' 'Host: x';"
+    )
+}
+
+/// The `server` lines of an upstream, with nginx's own passive checks off.
+pub fn servers<'a>(peers: impl IntoIterator<Item = &'a Peer>) -> String {
+    peers.into_iter().map(|peer| format!("server {peer} max_fails=0; ")).collect()
+}
 
 /// One nginx: its own port, upstreams and whatever text a test adds. `/NAME/` is passed to the
 /// upstream NAME, `/status` and `/status.json` are the status pages.
@@ -22,6 +36,7 @@ pub struct Config {
     workers: usize,
     single: bool,
     shared_socket: bool,
+    module: bool,
     pages: bool,
     level: &'static str,
     wrapper: Vec<String>,
@@ -44,6 +59,7 @@ impl Config {
             workers: 1,
             single: false,
             shared_socket: false,
+            module: true,
             pages: true,
             level: "info",
             wrapper: Vec::new(),
@@ -77,6 +93,12 @@ impl Config {
     pub fn without_pages(mut self) -> Config {
         self.pages = false;
         self
+    }
+
+    /// Without the module itself, as nginx was before it.
+    pub fn without_module(mut self) -> Config {
+        self.module = false;
+        self.without_pages()
     }
 
     /// Logs at debug level; needs an nginx with `--with-debug`.
@@ -155,7 +177,7 @@ impl Config {
     fn render_to(&self, out: &mut String, dir: &Path, generation: usize) -> std::fmt::Result {
         let dir = dir.display();
 
-        out.push_str(&preamble());
+        out.push_str(&preamble(self.module));
         writeln!(out, "{}", self.main)?;
         writeln!(out, "worker_processes {};", self.workers)?;
         if self.single {
@@ -201,10 +223,10 @@ impl Default for Config {
 }
 
 /// What stands before everything else: the module, and what makes nginx a child of the test.
-pub(crate) fn preamble() -> String {
+pub(crate) fn preamble(load: bool) -> String {
     let load = match &Environment::get().module {
-        Some(module) => format!("load_module {};\n", module.display()),
-        None => String::new(),
+        Some(module) if load => format!("load_module {};\n", module.display()),
+        _ => String::new(),
     };
     // Without this root's workers become another user and reach none of the test's files.
     // SAFETY: no pointers, and it cannot fail.

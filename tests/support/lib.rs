@@ -17,7 +17,7 @@ pub mod status;
 pub mod swarm;
 pub mod wait;
 
-pub use config::Config;
+pub use config::{check, servers, Config, CHECK};
 pub use environment::{skip, Environment};
 pub use http::{Request, Response};
 pub use load::{Load, Tally};
@@ -26,4 +26,4 @@ pub use peer::Peer;
 pub use port::Port;
 pub use script::{Script, Step};
 pub use status::{Page, Row};
-pub use wait::{wait_for, wait_until, LIMIT};
+pub use wait::{holds_for, wait_for, wait_until, LIMIT};

@@ -1,0 +1,73 @@
+//! A worker that stands still is no reason to call a peer sick.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use support::{check, process, servers, wait_until, Config, Nginx, Peer, Script, LIMIT};
+
+/// How long a worker is stopped: several timeouts and periods.
+const STOP: Duration = Duration::from_millis(1500);
+
+fn stop_and_continue(pid: u32) {
+    process::signal(pid, libc::SIGSTOP).expect("a worker");
+    wait_until(LIMIT, "the worker stands", || process::is_stopped(pid));
+    sleep(STOP);
+    process::signal(pid, libc::SIGCONT).expect("a worker");
+}
+
+fn no_false_verdict(workers: usize) {
+    let peers = Peer::start_many(8);
+    // Answers take a moment, so that a stop finds probes in every state.
+    for peer in &peers {
+        let answer = "HTTP/1.1 200 OK\r\n\r\n";
+        peer.probes(Script::pieces(&["", answer], Duration::from_millis(60)));
+    }
+    let body = format!("{} {}", check(150, 500, 1), servers(&peers));
+    let config = Config::new().workers(workers).shared_socket().upstream("backend", body);
+    let nginx = Nginx::start(&config);
+    nginx.wait_probed();
+
+    for round in 0..4 {
+        let all = nginx.workers();
+        stop_and_continue(all[round % workers]);
+        let before: Vec<usize> = peers.iter().map(Peer::probe_count).collect();
+        wait_until(LIMIT, "probing goes on", || {
+            peers.iter().zip(&before).all(|(peer, before)| peer.probe_count() >= before + 3)
+        });
+    }
+    for row in nginx.status().peers {
+        assert!(!row.down && row.failures == 0, "{row:#?}");
+    }
+    assert!(nginx.log_lines("healthcheck: peer").is_empty());
+}
+
+#[test]
+fn the_only_worker_stops_for_several_timeouts_without_a_false_verdict() {
+    no_false_verdict(1);
+}
+
+#[test]
+fn one_of_two_workers_stops_for_several_timeouts_without_a_false_verdict() {
+    no_false_verdict(2);
+}
+
+#[test]
+fn a_peer_that_falls_sick_while_its_prober_stands_still_is_noticed_by_another() {
+    let peer = Peer::start();
+    let body = format!("{} {}", check(200, 400, 2), servers([&peer]));
+    let config = Config::new().workers(2).shared_socket().upstream("backend", body);
+    let nginx = Nginx::start(&config);
+    nginx.wait_probed();
+
+    let owner = nginx.wait_row(&peer, "has an owner", |row| row.owner_pid != 0).owner_pid;
+    process::signal(owner, libc::SIGSTOP).expect("a worker");
+    wait_until(LIMIT, "the owner stands", || process::is_stopped(owner));
+    peer.healthy(false);
+    let row = nginx.wait_down(&peer, true);
+    assert_ne!(row.owner_pid, owner);
+    process::signal(owner, libc::SIGCONT).expect("a worker");
+    // What the old owner had begun is too late to count.
+    let row = nginx.wait_row(&peer, "goes on failing", |later| later.probes >= row.probes + 4);
+    assert!(row.down && row.last_down, "{row:#?}");
+    assert_eq!(nginx.tally(20, "backend").with_status(502), 20);
+}

@@ -1,0 +1,225 @@
+//! A reload keeps what is known of the peers, and leaves nothing of the old workers behind.
+
+use std::time::{Duration, Instant};
+
+use support::{process, servers, wait_until, Config, Nginx, Peer, Script, CHECK, LIMIT};
+
+/// An upstream over these peers.
+fn body(zone: &str, peers: &[&Peer]) -> String {
+    format!("{zone} {CHECK} {}", servers(peers.iter().copied()))
+}
+
+/// nginx with one sick peer, the second, that is known to be down.
+fn with_a_sick_peer(config: &Config, peers: &[Peer]) -> Nginx {
+    peers[1].healthy(false);
+    let nginx = Nginx::start(config);
+    nginx.wait_probed();
+    nginx.wait_down(&peers[1], true);
+    nginx
+}
+
+#[test]
+fn check_21_a_peer_that_is_down_gets_nothing_during_and_after_a_reload() {
+    for zone in ["", "zone backend 64k;"] {
+        let peers = Peer::start_many(3);
+        let all: Vec<&Peer> = peers.iter().collect();
+        let config = Config::new().workers(2).upstream("backend", body(zone, &all));
+        let mut nginx = with_a_sick_peer(&config, &peers);
+        let sick = peers[1].to_string();
+        let before = nginx.row(&sick);
+
+        let load = nginx.load(3, "backend");
+        for _ in 0..5 {
+            nginx.reload(&config);
+            let row = nginx.row(&sick);
+            assert!(row.down && row.last_down, "{row:#?}");
+            assert!(row.failures >= before.failures && row.concurrent >= before.concurrent);
+            assert_eq!(row.last_change, before.last_change, "the reload is no change of health");
+            assert_eq!(nginx.tally(30, "backend").at(&sick), 0);
+        }
+        let samples = load.stop();
+        assert!(samples.len() > 50, "{} requests", samples.len());
+        assert_eq!(samples.iter().filter(|sample| sample.peer == sick).count(), 0, "{zone}");
+        assert_eq!(peers[1].request_count(), 0);
+        assert_eq!(nginx.log_lines("is down").len(), 1, "no second flip");
+    }
+}
+
+#[test]
+fn probing_goes_on_after_a_reload_once_a_period() {
+    let peers = Peer::start_many(2);
+    let all: Vec<&Peer> = peers.iter().collect();
+    let config = Config::new().workers(2).upstream("backend", body("", &all));
+    let mut nginx = Nginx::start(&config);
+    nginx.wait_probed();
+
+    nginx.reload(&config);
+    let start = Instant::now();
+    let first = peers[0].probe_count();
+    wait_until(LIMIT, "ten more probes", || peers[0].probe_count() >= first + 10);
+    // Nine periods of 200 ms lie between ten probes.
+    assert!(start.elapsed() >= Duration::from_millis(1_700), "{:?}", start.elapsed());
+    peers[0].healthy(false);
+    nginx.wait_down(&peers[0], true);
+    assert_eq!(nginx.tally(40, "backend").at(&peers[0].to_string()), 0);
+}
+
+#[test]
+fn health_stays_with_the_address_when_servers_are_reordered_added_and_removed() {
+    let peers = Peer::start_many(4);
+    let [first, sick, third, added] = &peers[..] else { panic!("four peers") };
+    let config = |list: &[&Peer]| Config::new().workers(2).upstream("backend", body("", list));
+    let start = config(&[first, sick, third]);
+    let mut nginx = with_a_sick_peer(&start, &peers);
+    let mut reload_to = |list: &[&Peer]| {
+        nginx.reload(&start.clone().upstream("backend", body("", list)));
+        let page = nginx.status();
+        let tally = nginx.tally(60, "backend");
+        assert_eq!(tally.with_status(200), 60, "{tally:?}");
+        let order: Vec<&str> = page.peers.iter().map(|row| row.name.as_str()).collect();
+        let expected: Vec<String> = list.iter().map(|peer| peer.to_string()).collect();
+        assert_eq!(order, expected);
+        (page, tally)
+    };
+
+    for list in [
+        &[sick, third, first][..],
+        &[added, third, sick, first],
+        &[sick, added],
+        &[first, added, sick],
+    ] {
+        let (page, tally) = reload_to(list);
+        for row in &page.peers {
+            assert_eq!(row.down, row.name == sick.to_string(), "{row:#?}");
+        }
+        assert_eq!(tally.at(&sick.to_string()), 0);
+    }
+
+    // Without it, and with it again: what was known of a peer that nobody listed may be lost or
+    // kept, but never given to another.
+    let (page, _) = reload_to(&[first, third, added]);
+    assert!(page.peers.iter().all(|row| !row.down), "{page:#?}");
+    reload_to(&[first, third, added]);
+}
+
+#[test]
+fn an_added_server_is_probed_and_starts_up() {
+    let peers = Peer::start_many(2);
+    let config = Config::new().workers(2).upstream("backend", body("", &[&peers[0]]));
+    let mut nginx = Nginx::start(&config);
+    nginx.wait_probed();
+
+    peers[1].hold_probes();
+    nginx.reload(&config.upstream("backend", body("", &[&peers[0], &peers[1]])));
+    let row = nginx.row(&peers[1]);
+    assert!(!row.down && row.concurrent == 0, "{row:#?}");
+    assert!(nginx.tally(20, "backend").at(&peers[1].to_string()) > 0);
+    peers[1].next_probes(vec![Script::status(500, ""); 2]);
+    nginx.wait_down(&peers[1], true);
+}
+
+#[test]
+fn a_changed_check_counts_from_the_reload_on() {
+    let peer = Peer::start();
+    let config = Config::new().upstream("backend", body("", &[&peer]));
+    let mut nginx = Nginx::start(&config);
+    nginx.wait_row(&peer, "passes", |row| row.concurrent >= 2);
+
+    let expecting = format!("{} healthcheck_expected other;", body("", &[&peer]));
+    nginx.reload(&config.clone().upstream("backend", expecting));
+    assert_eq!(nginx.wait_down(&peer, true).code, "bad_body");
+    nginx.reload(&config.clone().upstream("backend", servers([&peer])));
+    let row = nginx.row(&peer);
+    assert_eq!((row.status.as_str(), row.down, row.checked), ("Unknown state", false, false));
+    assert_eq!(nginx.tally(10, "backend").with_status(200), 10, "without a check it is used");
+    let probes = peer.probe_count();
+    nginx.reload(&config.upstream("backend", servers([&peer])));
+    assert_eq!(peer.probe_count(), probes);
+}
+
+#[test]
+fn a_refused_reload_changes_nothing() {
+    let peers = Peer::start_many(3);
+    let all: Vec<&Peer> = peers.iter().collect();
+    let config = Config::new().workers(2).upstream("backend", body("", &all));
+    let mut nginx = with_a_sick_peer(&config, &peers);
+    let workers = nginx.workers();
+    nginx.allow_in_log("[emerg]");
+
+    // Refused after the zone was made: the port belongs to the test.
+    let taken = Peer::start();
+    for bad in [format!("server {{ listen {taken}; }}"), "no_such_directive on;".to_owned()] {
+        let refusals = nginx.log_lines("[emerg]").len();
+        nginx.signal_reload(&config.clone().http(&bad));
+        wait_until(LIMIT, "a refusal", || nginx.log_lines("[emerg]").len() > refusals);
+        wait_until(LIMIT, "nginx gives up", || {
+            !bad.starts_with("server") || !nginx.log_lines("still could not bind()").is_empty()
+        });
+        assert_eq!(nginx.workers(), workers);
+        let before = nginx.row(&peers[1]).probes;
+        nginx.wait_row(&peers[1], "is still probed", |row| row.probes >= before + 3);
+        assert!(nginx.row(&peers[1]).down);
+        assert_eq!(nginx.tally(30, "backend").at(&peers[1].to_string()), 0);
+    }
+    nginx.reload(&config);
+    assert!(nginx.row(&peers[1]).down);
+}
+
+#[test]
+fn check_20_old_workers_are_gone_at_once_although_probes_hang() {
+    let peers = Peer::start_many(4);
+    for peer in &peers {
+        peer.probes(Script::silent());
+    }
+    let patient = support::check(200, 60_000, 2);
+    let body = format!("{patient} {}", servers(&peers));
+    let config = Config::new().workers(2).upstream("backend", body);
+    let mut nginx = Nginx::start(&config);
+    wait_until(LIMIT, "probes hang", || peers.iter().all(|peer| peer.probe_count() == 1));
+
+    let old = nginx.workers();
+    nginx.signal_reload(&config);
+    nginx.await_generation(LIMIT);
+    let start = Instant::now();
+    wait_until(LIMIT, "old workers gone", || old.iter().all(|&pid| !process::is_alive(pid)));
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    // Their probes were abandoned without a verdict, and others begin.
+    wait_until(LIMIT, "new probes", || peers.iter().all(|peer| peer.probe_count() == 2));
+    assert!(nginx.status().peers.iter().all(|row| row.failures == 0 && !row.down));
+}
+
+#[test]
+fn check_19_two_hundred_reloads_leak_nothing() {
+    let peers = Peer::start_many(3);
+    let all: Vec<&Peer> = peers.iter().collect();
+    let config = Config::new()
+        .workers(2)
+        .upstream("backend", body("", &all))
+        .upstream("zoned", body("zone zoned 64k;", &all));
+    let mut nginx = Nginx::start(&config);
+    peers[1].healthy(false);
+    nginx.wait_probed();
+    let master = nginx.pid();
+    let reloads = |nginx: &mut Nginx, count: usize| {
+        for _ in 0..count {
+            nginx.reload(&config);
+        }
+    };
+
+    // The allocator finds its level first.
+    reloads(&mut nginx, 50);
+    let memory = process::resident_kib(master);
+    let descriptors = process::descriptors(master);
+    let zones = process::shared_mappings(master);
+    reloads(&mut nginx, 150);
+
+    let grown = process::resident_kib(master).saturating_sub(memory);
+    assert!(grown <= 400, "{grown} KiB in 150 reloads, {memory} KiB before");
+    assert_eq!(process::descriptors(master), descriptors);
+    assert_eq!(process::shared_mappings(master), zones);
+    let page = nginx.status();
+    assert_eq!(page.peers.len(), 6);
+    assert!(page.peers.iter().all(|row| row.down == (row.name == peers[1].to_string())));
+    assert_eq!(nginx.tally(60, "backend").at(&peers[1].to_string()), 0);
+    assert_eq!(nginx.log_lines("healthcheck: peer").len(), 2, "one flip in each upstream");
+}

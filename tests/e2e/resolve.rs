@@ -1,0 +1,214 @@
+//! Peers that the resolver adds and removes while nginx runs (nginx 1.27.3 and later).
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use support::dns::Dns;
+use support::{check, skip, wait_until, Config, Environment, Nginx, Peer, Port, LIMIT};
+
+/// Peers on one port of the addresses 127.0.2.1 and on, and a name for some of them.
+struct Service {
+    dns: Dns,
+    peers: Vec<Peer>,
+    port: u16,
+}
+
+impl Service {
+    /// `None`, with a remark, where nginx cannot do it.
+    fn start(count: u8) -> Option<Service> {
+        if !Environment::get().at_least([1, 27, 3]) {
+            skip("this nginx has no `server ... resolve` in its upstreams");
+            return None;
+        }
+        for _ in 0..20 {
+            let first = Port::reserve_at(address(1)).expect("a free port");
+            let port = first.address().port();
+            let rest: Result<Vec<Port>, _> = (2..=count)
+                .map(|last| Port::reserve_exactly((address(last), port).into()))
+                .collect();
+            if let Ok(rest) = rest {
+                let peers = [first].into_iter().chain(rest).map(Peer::on).collect();
+                return Some(Service { dns: Dns::start(), peers, port });
+            }
+        }
+        panic!("no port is free on {count} addresses");
+    }
+
+    /// Has the name mean the peers with these numbers, from 1.
+    fn set(&self, numbers: &[u8]) {
+        let addresses: Vec<IpAddr> = numbers.iter().map(|&number| address(number)).collect();
+        self.dns.set("service.test", &addresses);
+    }
+
+    fn config(&self, balancer: &str, workers: usize) -> Config {
+        let body = format!(
+            "zone backend 256k; {balancer} {} server service.test:{} resolve max_fails=0;",
+            check(200, 2000, 2),
+            self.port
+        );
+        let resolver = format!("resolver {} valid=1s ipv6=off;", self.dns.address());
+        Config::new().workers(workers).http(&resolver).upstream("backend", body)
+    }
+
+    fn peer(&self, number: u8) -> &Peer {
+        &self.peers[usize::from(number) - 1]
+    }
+
+    /// Waits until the page lists exactly these peers.
+    fn wait_listed(&self, nginx: &Nginx, numbers: &[u8]) {
+        let mut expected: Vec<String> =
+            numbers.iter().map(|&number| self.peer(number).to_string()).collect();
+        expected.sort();
+        wait_until(LIMIT, &format!("the page lists {numbers:?}"), || {
+            let rows = nginx.status().peers;
+            let mut names: Vec<String> = rows.into_iter().map(|row| row.name).collect();
+            names.sort();
+            names == expected
+        });
+    }
+}
+
+fn address(last: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(127, 0, 2, last))
+}
+
+#[test]
+fn check_28_resolved_peers_are_probed_and_obeyed() {
+    let Some(service) = Service::start(3) else { return };
+    for balancer in ["", "least_conn;", "hash $arg_k;", "hash $arg_k consistent;", "ip_hash;"]
+        .into_iter()
+        .chain(["random;", "random two;"])
+    {
+        service.set(&[1, 2]);
+        service.peer(2).healthy(true);
+        let nginx = Nginx::start(&service.config(balancer, 2));
+        service.wait_listed(&nginx, &[1, 2]);
+        nginx.wait_probed();
+
+        service.peer(2).healthy(false);
+        nginx.wait_down(service.peer(2), true);
+        let tally = nginx.tally(60, "backend");
+        assert_eq!(tally.at(&service.peer(1).to_string()), 60, "{balancer}: {tally:?}");
+        service.peer(2).healthy(true);
+        nginx.wait_down(service.peer(2), false);
+        assert!(nginx.tally(60, "backend").at(&service.peer(2).to_string()) > 0, "{balancer}");
+    }
+}
+
+#[test]
+fn check_28_an_added_peer_is_probed_and_a_removed_one_is_not() {
+    let Some(service) = Service::start(3) else { return };
+    service.set(&[1]);
+    let nginx = Nginx::start(&service.config("", 2));
+    service.wait_listed(&nginx, &[1]);
+
+    service.set(&[1, 2, 3]);
+    service.wait_listed(&nginx, &[1, 2, 3]);
+    nginx.wait_probed();
+    service.peer(3).healthy(false);
+    nginx.wait_down(service.peer(3), true);
+    assert_eq!(nginx.tally(60, "backend").at(&service.peer(3).to_string()), 0);
+
+    service.set(&[1, 3]);
+    service.wait_listed(&nginx, &[1, 3]);
+    let probes = |number| service.peer(number).probe_count();
+    // A probe may be under way; after the next ones of its neighbour it is over.
+    let before = probes(1);
+    wait_until(LIMIT, "two periods", || probes(1) >= before + 2);
+    let (gone, there) = (probes(2), probes(1));
+    wait_until(LIMIT, "ten periods", || probes(1) >= there + 10);
+    assert_eq!(probes(2), gone, "nobody probes a peer that is gone");
+    assert_eq!(nginx.tally(60, "backend").at(&service.peer(1).to_string()), 60);
+}
+
+#[test]
+fn check_28_a_known_sick_peer_that_comes_back_gets_no_request() {
+    let Some(service) = Service::start(3) else { return };
+    service.set(&[1, 2, 3]);
+    let nginx = Nginx::start(&service.config("", 4));
+    service.wait_listed(&nginx, &[1, 2, 3]);
+    nginx.wait_probed();
+    let sick = service.peer(2).to_string();
+    service.peer(2).healthy(false);
+    nginx.wait_down(&sick, true);
+
+    let load = nginx.load(3, "backend");
+    for _ in 0..3 {
+        service.set(&[1, 3]);
+        service.wait_listed(&nginx, &[1, 3]);
+        service.set(&[1, 2, 3]);
+        service.wait_listed(&nginx, &[1, 2, 3]);
+        assert!(nginx.row(&sick).down);
+        assert_eq!(nginx.tally(60, "backend").at(&sick), 0);
+    }
+    let started = std::time::Instant::now();
+    let samples = load.stop();
+    assert!(samples.iter().any(|sample| sample.started < started));
+    assert_eq!(samples.iter().filter(|sample| sample.peer == sick).count(), 0);
+    assert!(samples.iter().all(|sample| sample.status == Some(200)));
+    assert_eq!(service.peer(2).request_count(), 0);
+}
+
+#[test]
+fn check_28_resolved_health_survives_a_reload() {
+    let Some(service) = Service::start(3) else { return };
+    service.set(&[1, 2, 3]);
+    let config = service.config("", 2);
+    let mut nginx = Nginx::start(&config);
+    service.wait_listed(&nginx, &[1, 2, 3]);
+    nginx.wait_probed();
+    let sick = service.peer(2).to_string();
+    service.peer(2).healthy(false);
+    nginx.wait_down(&sick, true);
+
+    let load = nginx.load(2, "backend");
+    for _ in 0..3 {
+        nginx.reload(&config);
+        service.wait_listed(&nginx, &[1, 2, 3]);
+        assert!(nginx.row(&sick).down);
+    }
+    let samples = load.stop();
+    assert_eq!(samples.iter().filter(|sample| sample.peer == sick).count(), 0);
+}
+
+#[test]
+fn check_28_all_resolved_peers_down_fail_at_once() {
+    let Some(service) = Service::start(2) else { return };
+    service.set(&[1, 2]);
+    let nginx = Nginx::start(&service.config("", 2));
+    service.wait_listed(&nginx, &[1, 2]);
+
+    for number in [1, 2] {
+        service.peer(number).healthy(false);
+    }
+    wait_until(LIMIT, "all down", || nginx.status().peers.iter().all(|row| row.down));
+    assert_eq!(nginx.tally(20, "backend").with_status(502), 20);
+    // A removal while all are down keeps nginx's own count of attempts right.
+    service.set(&[1]);
+    service.wait_listed(&nginx, &[1]);
+    service.peer(1).healthy(true);
+    nginx.wait_down(service.peer(1), false);
+    assert_eq!(nginx.tally(20, "backend").with_status(200), 20);
+}
+
+#[test]
+fn fixed_and_resolved_servers_live_in_one_upstream() {
+    let Some(service) = Service::start(2) else { return };
+    let fixed = Peer::start();
+    service.set(&[1, 2]);
+    let body = format!(
+        "zone backend 256k; {} server {fixed} max_fails=0; server service.test:{} resolve max_fails=0;",
+        check(200, 2000, 2),
+        service.port
+    );
+    let nginx = Nginx::start(&service.config("", 2).upstream("backend", body));
+    wait_until(LIMIT, "three peers", || nginx.status().peers.len() == 3);
+    nginx.wait_probed();
+
+    assert_eq!(nginx.row(&fixed).line, Some(0));
+    fixed.healthy(false);
+    nginx.wait_down(&fixed, true);
+    assert_eq!(nginx.tally(40, "backend").at(&fixed.to_string()), 0);
+    service.peer(1).healthy(false);
+    nginx.wait_down(service.peer(1), true);
+    assert_eq!(nginx.tally(40, "backend").at(&service.peer(2).to_string()), 40);
+}

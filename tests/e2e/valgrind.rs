@@ -1,0 +1,118 @@
+//! The module under valgrind: no byte is read or written that is not ours.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use support::{check, process, servers, skip, wait_until, Config, Nginx, Peer, Script};
+
+/// Everything is some thirty times slower.
+const SLOW: Duration = Duration::from_secs(120);
+
+/// A configuration that runs under valgrind; `None`, with a remark, where there is none.
+fn under_valgrind(config: Config) -> Option<Config> {
+    let found = Command::new("valgrind").arg("--version").output();
+    if !found.is_ok_and(|output| output.status.success()) {
+        skip("valgrind is not installed");
+        return None;
+    }
+    // nginx unloads the module before it ends, and the frames of a report would lose their names.
+    Some(config.wrapper([
+        "valgrind",
+        "--leak-check=no",
+        "--keep-debuginfo=yes",
+        "--trace-children=yes",
+        "--log-file=@DIR@/valgrind.%p.log",
+    ]))
+}
+
+/// Peers of every kind of verdict, and an upstream of them twice, with and without a zone.
+fn upstreams(config: Config, peers: &[Peer]) -> Config {
+    let ok = "HTTP/1.1 200 OK\r\n";
+    peers[2].probes(Script::silent());
+    peers[3].probes(Script::endless(ok, "X: y\r\n", Duration::ZERO));
+    peers[4].probes(Script::raw("hello\r\n"));
+    peers[5].probes(Script::reset());
+    peers[6].probes(Script::raw(format!(
+        "{ok}Transfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n\r\n"
+    )));
+    let check = format!("{} healthcheck_expected fine;", check(500, 3000, 2));
+    let unix = "server unix:/nonexistent/peer.sock max_fails=0;";
+    let body = |zone: &str| format!("{zone} {check} {} {unix}", servers(peers));
+
+    config.upstream("backend", body("")).upstream("zoned", body("zone zoned 256k;"))
+}
+
+/// Waits until the peer has that health in both upstreams.
+fn wait_both(nginx: &Nginx, peer: &Peer, down: bool) {
+    wait_until(SLOW, "both rows flip", || {
+        let name = peer.to_string();
+        nginx.status().peers.iter().filter(|row| row.name == name).all(|row| row.down == down)
+    });
+}
+
+/// Flips the second peer down and up, with requests and pages in between.
+fn flip(nginx: &Nginx, peers: &[Peer]) {
+    for healthy in [false, true] {
+        peers[1].healthy(healthy);
+        wait_both(nginx, &peers[1], !healthy);
+        for upstream in ["backend", "zoned"] {
+            assert_eq!(nginx.tally(20, upstream).with_status(200), 20);
+        }
+        assert_eq!(nginx.get("/status").status, 200);
+    }
+    for peer in &peers[2..6] {
+        wait_both(nginx, peer, true);
+    }
+}
+
+/// The reports of all processes, none of which may have found an error.
+fn assert_clean(nginx: &Nginx, at_least: usize) {
+    let reports: Vec<String> = fs::read_dir(nginx.dir())
+        .expect("the directory")
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("valgrind."))
+        .map(|entry| fs::read_to_string(entry.path()).expect("a report"))
+        .collect();
+
+    assert!(reports.len() >= at_least, "{} reports", reports.len());
+    for report in &reports {
+        assert!(report.contains("ERROR SUMMARY: 0 errors"), "{report}");
+    }
+}
+
+#[test]
+fn a_single_process_with_probes_flips_and_a_quit_is_clean() {
+    let peers = Peer::start_many(7);
+    let config = upstreams(Config::new().single_process(), &peers);
+    let Some(config) = under_valgrind(config) else { return };
+    let mut nginx = Nginx::start_within(SLOW, &config);
+
+    flip(&nginx, &peers);
+    nginx.quit_within(SLOW);
+    assert_clean(&nginx, 1);
+}
+
+#[test]
+fn a_worker_through_reloads_is_clean() {
+    let peers = Peer::start_many(8);
+    let config = upstreams(Config::new().workers(1), &peers[..7]);
+    let Some(config) = under_valgrind(config) else { return };
+    let mut nginx = Nginx::start_within(SLOW, &config);
+
+    flip(&nginx, &peers);
+    peers[1].healthy(false);
+    wait_both(&nginx, &peers[1], true);
+    // The same, then more peers than the zone has room for, then the same again.
+    let many: String = (1..=100).map(|port| format!("server 127.0.0.1:{port} down; ")).collect();
+    let more = config.clone().upstream("more", format!("{} {many}", check(500, 3000, 2)));
+    for config in [&config, &more, &more, &config] {
+        nginx.reload_within(SLOW, config);
+        wait_both(&nginx, &peers[1], true);
+        assert_eq!(nginx.tally(20, "backend").at(&peers[1].to_string()), 0);
+    }
+    let worker = nginx.children().first().expect("a worker").pid;
+    assert!(process::is_alive(worker));
+    nginx.quit_within(SLOW);
+    assert_clean(&nginx, 6);
+}
