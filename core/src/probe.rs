@@ -197,7 +197,8 @@ trait ProbeKind {
     }
 }
 
-/// Makes the registry out of one line a kind.
+/// Makes the registry out of one line a kind: the name and the machine, which is made in
+/// [`Probe::new`].
 macro_rules! probe_kinds {
     ($($name:ident($machine:ty),)+) => {
         /// The machine of one probe; an enum, so that it lies in the probe without a box.

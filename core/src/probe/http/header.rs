@@ -152,7 +152,7 @@ impl HeaderReader {
         let mut response = Response::new(&mut []);
 
         match parser().parse_response_with_uninit_headers(&mut response, block, &mut headers) {
-            Ok(Status::Complete(length)) if length == block.len() => Ok(Head::of(&response)),
+            Ok(Status::Complete(_)) => Ok(Head::of(&response)),
             _ => Err(Outcome::MalformedHeader),
         }
     }
@@ -219,8 +219,8 @@ fn parse_code(line: &[u8]) -> Option<u16> {
     let mut response = Response::new(&mut []);
 
     match parser().parse_response(&mut response, line) {
-        // The line was good if it was used up; what is missing is the rest of the header.
-        Ok(Status::Partial) if response.reason.is_some() => response.code,
+        // A good line is used up, line feed included; what is missing is the rest of the header.
+        Ok(Status::Partial) => response.code,
         _ => None,
     }
 }
