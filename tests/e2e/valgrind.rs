@@ -9,6 +9,9 @@ use support::{check, process, servers, skip, wait_until, Config, Nginx, Peer, Sc
 /// Everything is some thirty times slower.
 const SLOW: Duration = Duration::from_secs(120);
 
+/// A socket that does not exist.
+const NOBODY: &str = "unix:/nonexistent/peer.sock";
+
 /// A configuration that runs under valgrind; `None`, with a remark, where there is none.
 fn under_valgrind(config: Config) -> Option<Config> {
     let found = Command::new("valgrind").arg("--version").output();
@@ -37,22 +40,26 @@ fn upstreams(config: Config, peers: &[Peer]) -> Config {
         "{ok}Transfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n\r\n"
     )));
     let check = format!("{} healthcheck_expected fine;", check(500, 3000, 2));
-    let unix = "server unix:/nonexistent/peer.sock max_fails=0;";
-    let body = |zone: &str| format!("{zone} {check} {} {unix}", servers(peers));
+    let body =
+        |zone: &str| format!("{zone} {check} {} server {NOBODY} max_fails=0;", servers(peers));
 
     config.upstream("backend", body("")).upstream("zoned", body("zone zoned 256k;"))
 }
 
 /// Waits until the peer has that health in both upstreams.
-fn wait_both(nginx: &Nginx, peer: &Peer, down: bool) {
+fn wait_both(nginx: &Nginx, peer: impl ToString, down: bool) {
+    let name = peer.to_string();
     wait_until(SLOW, "both rows flip", || {
-        let name = peer.to_string();
         nginx.status().peers.iter().filter(|row| row.name == name).all(|row| row.down == down)
     });
 }
 
-/// Flips the second peer down and up, with requests and pages in between.
+/// Flips the second peer down and up, with requests and pages in between, once the peers that
+/// never answer well are out.
 fn flip(nginx: &Nginx, peers: &[Peer]) {
+    for villain in peers[2..6].iter().map(Peer::to_string).chain([NOBODY.to_owned()]) {
+        wait_both(nginx, &villain, true);
+    }
     for healthy in [false, true] {
         peers[1].healthy(healthy);
         wait_both(nginx, &peers[1], !healthy);
@@ -60,9 +67,6 @@ fn flip(nginx: &Nginx, peers: &[Peer]) {
             assert_eq!(nginx.tally(20, upstream).with_status(200), 20);
         }
         assert_eq!(nginx.get("/status").status, 200);
-    }
-    for peer in &peers[2..6] {
-        wait_both(nginx, peer, true);
     }
 }
 
