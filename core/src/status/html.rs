@@ -45,6 +45,7 @@ const HEAD: &str = r#"<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN"
       body { font-family: sans-serif; color: #222; background: #fff; }
       table { border-collapse: collapse; }
       th, td { padding: 0.2em 0.6em; border: 1px solid #bbb; text-align: left; }
+      td { white-space: nowrap; }
       th { background: #e4e8ec; }
       tr:nth-child(odd) { background: #f6f7f8; }
       tr.down { background: #fbd5d0; }
