@@ -68,13 +68,15 @@ impl Worker {
         if now < lease.claimable_at(holder, is_home, next_due, watch.check.timeout) {
             return;
         }
-        let start = next_due.max(now);
+        // A reload may have made the delay shorter than what is left of the old one.
+        let start = next_due.clamp(now, now.saturating_add(watch.check.delay));
         let until = latest_next_start(start, watch.check.delay, watch.check.timeout) + GRACE;
         let mine = Lease::held(self.pid, until);
         if !slot.swap_lease(lease, mine) {
             return;
         }
         let held = Held { lease: mine, epoch: slot.begin_epoch() };
+        slot.set_next_due(start);
         slot.land();
         debug!("healthcheck: lease of {} taken", peer.name.escape_ascii());
         self.wait(at, start);
