@@ -277,15 +277,12 @@ unsafe fn request_zone(cf: *mut ngx_conf_t, main: &MainConf) -> bool {
 }
 
 /// Fills the zone, which nginx has just mapped or kept.
-unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_int_t {
+unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, _: *mut c_void) -> ngx_int_t {
     guard("zone init", ERROR, || {
-        // SAFETY: nginx passes the zone that `request_zone` asked for, and what `settle_zone` left
-        // in the old one.
-        let (requested, memory, old) = unsafe {
-            (shm::requested::<MainConf>(zone), SharedZone::new(zone), SharedZone::from_data(old))
-        };
-        let (Some((main, replace)), Some(memory)) = (requested, memory) else { return ERROR };
-        if let Err(error) = main.init_zone(memory, old, replace) {
+        // SAFETY: nginx passes the zone that `request_zone` asked for.
+        let (main, memory) = unsafe { (shm::requested::<MainConf>(zone), SharedZone::new(zone)) };
+        let (Some(main), Some(memory)) = (main, memory) else { return ERROR };
+        if let Err(error) = main.init_zone(memory) {
             log!(Level::Emerg, "healthcheck: {error}");
             return ERROR;
         }

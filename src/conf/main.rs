@@ -22,7 +22,8 @@ pub(crate) struct MainConf {
     capacity: Cell<Option<Capacity>>,
     /// The shared memory; set when nginx has mapped it.
     zone: Cell<Option<Zone>>,
-    /// The zone that `zone` replaces; its workers are told when the reload is certain.
+    /// The smaller zone that `zone` replaces; its workers are told when the reload is certain.
+    /// Mapped until nginx has called `init_module`.
     replaced: Cell<Option<Zone>>,
     /// This configuration's epoch in the zone.
     epoch: Cell<u32>,
@@ -60,6 +61,8 @@ impl MainConf {
         match (plan, old) {
             (Some(Plan::Make(capacity)), old) => {
                 self.capacity.set(Some(capacity));
+                // Only from 1.27.3 on does nginx hand a replaced zone's data to the new one.
+                self.replaced.set(known);
                 (zone_size(capacity.bytes()), old.is_some())
             }
             (_, Some(old)) => (old.size, false),
@@ -67,28 +70,18 @@ impl MainConf {
         }
     }
 
-    /// Fills the zone that nginx has mapped. `old` is the running configuration's: the same memory
-    /// if nginx kept it, another one if `replace` was asked for.
-    pub(crate) fn init_zone(
-        &self,
-        memory: SharedZone,
-        old: Option<SharedZone>,
-        replace: bool,
-    ) -> Result<(), FillError> {
-        let known = old.and_then(Zone::open);
+    /// Fills the zone that nginx has mapped: a new one if the plan was to make one, else the
+    /// running configuration's.
+    pub(crate) fn init_zone(&self, memory: SharedZone) -> Result<(), FillError> {
         let now = now();
-        let zone = match (known, self.capacity.get()) {
-            (Some(kept), _) if !replace => kept,
-            (known, Some(capacity)) => {
-                let zone = Zone::create(memory, capacity).ok_or(FillError::TooSmall)?;
-                if let Some(old) = known {
-                    carry_over(old, zone, now)?;
-                    self.replaced.set(Some(old));
-                }
-                zone
-            }
-            _ => return Err(FillError::TooSmall),
+        let zone = match self.capacity.get() {
+            Some(capacity) => Zone::create(memory, capacity),
+            None => Zone::open(memory),
         };
+        let zone = zone.ok_or(FillError::TooSmall)?;
+        if let Some(old) = self.replaced.get() {
+            carry_over(old, zone, now)?;
+        }
         let epoch = zone.next_epoch();
         if let Some(listing) = self.listing.get() {
             listing.fill(zone, epoch, now)?;

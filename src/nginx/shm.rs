@@ -8,7 +8,7 @@ use nginx_sys::{
     ngx_shmtx_trylock, ngx_shmtx_unlock, ngx_slab_calloc, ngx_slab_pool_t, ngx_str_t,
 };
 
-/// What nginx calls to initialise a zone: `(zone, the old zone's data or NULL)`.
+/// What nginx calls to initialise a zone; the second argument is the old zone's data or NULL.
 pub(crate) type InitZone = unsafe extern "C" fn(*mut ngx_shm_zone_t, *mut c_void) -> isize;
 
 /// The running configuration's zone of the same name and owner.
@@ -50,8 +50,8 @@ pub(crate) unsafe fn old_zone(
 }
 
 /// Asks nginx for a zone of `size` bytes. nginx keeps the running configuration's zone when name,
-/// owner and size are the same and `replace` is false; with `replace` it makes a new one and hands
-/// the old zone's data to `init`. `false` when nginx refuses, after logging why.
+/// owner and size are the same and `replace` is false; with `replace` it always makes a new one.
+/// `false` when nginx refuses, after logging why.
 ///
 /// # Safety
 /// `cf` is the argument of the configuration callback that is running; `data` outlives the cycle.
@@ -168,11 +168,11 @@ pub(crate) unsafe fn settle_zone(zone: *mut ngx_shm_zone_t) {
     }
 }
 
-/// What `request_zone` was given as `data`, and whether this zone replaces an old one.
+/// What `request_zone` was given as `data`.
 ///
 /// # Safety
 /// `zone` is the argument of its init callback, before `settle_zone`; `data` was a `T`.
-pub(crate) unsafe fn requested<'a, T>(zone: *mut ngx_shm_zone_t) -> Option<(&'a T, bool)> {
+pub(crate) unsafe fn requested<'a, T>(zone: *mut ngx_shm_zone_t) -> Option<&'a T> {
     // SAFETY: the caller vouches for the type.
-    unsafe { Some(((*zone).data.cast::<T>().as_ref()?, (*zone).noreuse != 0)) }
+    unsafe { (*zone).data.cast::<T>().as_ref() }
 }
