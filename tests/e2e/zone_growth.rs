@@ -37,13 +37,13 @@ fn health_survives_a_zone_that_grows_and_the_reloads_after_it() {
 
     // nginx releases an old zone by that zone's own flag, so what matters is the reload after the
     // one that grew, and the one after that.
-    for count in [2, 150, 150, 150, 600, 600, 600, 10, 10, 300] {
+    for (step, count) in [2, 150, 150, 150, 600, 600, 600, 10, 10, 300].into_iter().enumerate() {
         nginx.reload(&of(count));
         let page = nginx.status();
         assert_eq!(page.peers.len(), count + 1);
         let row = page.row(&peer);
-        assert!(row.down, "with {count}: {row:#?}");
-        assert_eq!(row.last_change, since, "with {count}");
+        assert!(row.down, "reload {step}, to {count}: {row:#?}");
+        assert_eq!(row.last_change, since, "reload {step}, to {count}");
         assert_eq!(page.peers.iter().filter(|row| row.down).count(), 1);
         assert_eq!(nginx.tally(40, "backend").at(&peer.to_string()), 0);
         let probes = row.probes;

@@ -223,7 +223,7 @@ impl Default for Config {
 }
 
 /// What stands before everything else: the module, and what makes nginx a child of the test.
-pub(crate) fn preamble(load: bool) -> String {
+pub fn preamble(load: bool) -> String {
     let load = match &Environment::get().module {
         Some(module) if load => format!("load_module {};\n", module.display()),
         _ => String::new(),
@@ -236,7 +236,7 @@ pub(crate) fn preamble(load: bool) -> String {
 }
 
 /// Keeps nginx's temporary files in `dir`.
-pub(crate) fn temporary_paths(dir: &str) -> String {
+pub fn temporary_paths(dir: &str) -> String {
     let modules = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
     let build = Environment::get();
     let mut text = String::from("  access_log off;\n");

@@ -44,7 +44,7 @@ pub struct Seen {
 }
 
 enum Place {
-    Tcp(Port),
+    Tcp(Arc<Port>),
     Unix(PathBuf),
 }
 
@@ -92,8 +92,8 @@ impl Peer {
     }
 
     /// A peer on a reserved port.
-    pub fn on(port: Port) -> Peer {
-        Peer::of(Place::Tcp(port))
+    pub fn on(port: impl Into<Arc<Port>>) -> Peer {
+        Peer::of(Place::Tcp(port.into()))
     }
 
     /// A peer on a unix socket at that path.
@@ -111,6 +111,11 @@ impl Peer {
     pub fn requests(&self, script: Script) -> &Peer {
         self.state().request = script;
         self
+    }
+
+    /// What the peer does with probes and all other requests.
+    pub fn everything(&self, script: Script) -> &Peer {
+        self.probes(script.clone()).requests(script)
     }
 
     /// Answers probes with 200 or 500.
