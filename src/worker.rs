@@ -52,11 +52,13 @@ pub(crate) struct Worker {
     by_slot: Vec<u32>,
     /// When which peer wants attention.
     wheel: Wheel,
+    /// Who does in this tick; kept for its memory.
+    due: Vec<usize>,
     /// The process's only timer.
     timer: Timer,
     /// When to look for free leases again.
     next_scan: Msec,
-    /// What all reads go through.
+    /// What all reads go through; made for the first.
     buffer: Box<[u8]>,
     /// Local trouble: what was logged when, until when no probe begins.
     trouble: Trouble,

@@ -16,9 +16,6 @@ use crate::nginx::timer::Timer;
 use crate::zone::layout::Process;
 use crate::zone::Zone;
 
-/// Bytes read from a peer at a time.
-const READ_BUFFER: usize = 16 * 1024;
-
 /// Starts the worker of this process under `conf`, as one of `workers`, in place of the one that
 /// the process had. A configuration without checks gets none.
 pub(crate) fn start(conf: &MainConf, cycle: CycleId, workers: usize) {
@@ -37,9 +34,10 @@ pub(crate) fn start(conf: &MainConf, cycle: CycleId, workers: usize) {
         peers: Vec::new(),
         by_slot: iter::repeat_n(NOWHERE, zone.slots.0.len()).collect(),
         wheel: Wheel::new(now()),
+        due: Vec::new(),
         timer: Timer::new(run::on_timer),
         next_scan: now() + SCAN_EVERY,
-        buffer: vec![0; READ_BUFFER].into_boxed_slice(),
+        buffer: Box::default(),
         trouble: Trouble::default(),
         stall: (0, 0),
         retired: false,

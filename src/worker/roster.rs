@@ -100,6 +100,7 @@ impl Worker {
             None => self.peers.push(peer),
         }
         self.wheel.reserve(self.peers.len());
+        self.due.reserve(self.peers.len());
         if let (Some(place), Ok(at)) = (self.by_slot.get_mut(slot), u32::try_from(at)) {
             *place = at;
         }

@@ -1,5 +1,6 @@
 //! Probing: what is done when the timer fires, a socket is ready, a probe ends.
 
+use core::iter;
 use std::sync::Arc;
 
 use healthcheck_core::health::Flip;
@@ -14,6 +15,7 @@ use super::peer::{Flight, Phase};
 use super::trouble::Cause;
 use super::{with_worker, Worker, SCAN_EVERY};
 use crate::nginx::connection::{Observer, OpenError, PeerConnection, Read, Write};
+use crate::nginx::guard::guard;
 use crate::nginx::log::{debug, log, Level};
 use crate::nginx::process::{has_free_connection, is_exiting, now, wall_clock_ms, CycleId};
 use crate::zone::slot::Published;
@@ -22,19 +24,20 @@ use crate::zone::slot::Published;
 /// keeps its time would otherwise never find a dead peer.
 const MAX_REPEATS: u8 = 3;
 
+/// Bytes read from a peer at a time.
+const READ_BUFFER: usize = 16 * 1024;
+
 /// The process's timer has fired.
 pub(super) fn on_timer() {
     let mut is_orphan = false;
-    with_worker(|worker| {
-        // Without a master, a reload can drop the module: nobody calls it, and its memory is gone.
-        is_orphan = worker.cycle != CycleId::running();
-        if !is_orphan {
-            worker.tick();
-        }
-    });
+    // Without a master, a reload can drop the module: nobody calls it, and its memory is gone.
+    with_worker(|worker| is_orphan = worker.cycle != CycleId::running());
     if is_orphan {
-        forget();
+        return forget();
     }
+    // The timer is set again whatever happens in between.
+    guard("tick", (), || with_worker(Worker::tick));
+    with_worker(|worker| worker.arm());
 }
 
 /// Events of probe connections; the token is the peer's place.
@@ -73,18 +76,26 @@ impl Worker {
         if !self.retired && (is_exiting() || !self.zone.is_current(self.epoch)) {
             self.retire();
         }
-        while let Some(id) = self.wheel.pop_due(now) {
-            let Ok(at) = usize::try_from(id) else { continue };
+        let mut due = core::mem::take(&mut self.due);
+        due.extend(
+            iter::from_fn(|| self.wheel.pop_due(now)).filter_map(|id| usize::try_from(id).ok()),
+        );
+        // Where not all can begin, those that have waited longest do: nobody is left out for good.
+        due.sort_unstable_by_key(|at| match self.peers.get(*at).map(|peer| &peer.phase) {
+            Some(Phase::Waiting(due)) => *due,
+            _ => 0,
+        });
+        for at in due.drain(..) {
             match self.peers.get(at).map(|peer| &peer.phase) {
                 Some(Phase::Waiting(due)) => self.begin_probe(at, *due),
                 Some(Phase::Probing(_)) => self.on_deadline(at),
                 _ => {}
             }
         }
+        self.due = due;
         if now >= self.next_scan {
             self.scan();
         }
-        self.arm();
     }
 
     /// Looks for free leases, new peers and flips.
@@ -120,29 +131,34 @@ impl Worker {
 
     /// Keeps the lease of a peer and probes it at `due`.
     pub(super) fn wait(&mut self, at: usize, due: Msec) {
+        self.postpone(at, due, due);
+    }
+
+    /// Probes a peer that is due at `due` not before `until`.
+    fn postpone(&mut self, at: usize, due: Msec, until: Msec) {
         if let (Some(peer), Ok(id)) = (self.peers.get_mut(at), u32::try_from(at)) {
             peer.phase = Phase::Waiting(due);
-            self.wheel.set(id, due);
+            self.wheel.set(id, until);
         }
     }
 
     /// Begins the probe of a peer that was due at `due`.
     fn begin_probe(&mut self, at: usize, due: Msec) {
         let now = now();
-        let Some((slot, held)) = self.held(at) else { return };
+        let Some((slot, held)) = self.held(at) else { return self.lose(at) };
         if slot.lease() != held.lease {
             return self.lose(at);
         }
         if let Some(until) = self.trouble.pause(now) {
-            return self.wait(at, until);
+            return self.postpone(at, due, until);
         }
         if !has_free_connection() {
             let what = format_args!("no free connection, probes pause; worker_connections is low");
             let until = self.trouble.hold(Cause::Connections, now, what);
-            return self.wait(at, until);
+            return self.postpone(at, due, until);
         }
         if !self.zone.admit_probe(now) {
-            return self.wait(at, now + TICK);
+            return self.postpone(at, due, now + TICK);
         }
         let Some(peer) = self.peers.get(at) else { return };
         let Some(check) = self.watches.get(peer.watch).map(|watch| Arc::clone(&watch.check)) else {
@@ -156,7 +172,7 @@ impl Worker {
             Err(OpenError::Local(error)) => {
                 let what = format_args!("no socket for a probe, probes pause: {error}");
                 let until = self.trouble.hold(Cause::Socket, now, what);
-                self.wait(at, until);
+                self.postpone(at, due, until);
             }
             opened => {
                 slot.set_next_due(next_due(due, now, check.delay));
@@ -203,6 +219,9 @@ impl Worker {
     /// Reads all that a peer has sent and judges it.
     fn on_readable(&mut self, at: usize) {
         let mut buffer = core::mem::take(&mut self.buffer);
+        if buffer.is_empty() {
+            buffer = vec![0; READ_BUFFER].into_boxed_slice();
+        }
         while let Some(Phase::Probing(flight)) = self.peers.get_mut(at).map(|peer| &mut peer.phase)
         {
             let event = match flight.connection.read(&mut buffer) {
