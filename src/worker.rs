@@ -72,3 +72,8 @@ pub(crate) struct Worker {
 fn with_worker(body: impl FnOnce(&mut Worker)) {
     WORKER.with(|worker| worker.as_mut().map(body));
 }
+
+/// Drops this process's worker without touching shared memory, which may be gone.
+fn forget() {
+    let _ = WORKER.with(Option::take);
+}

@@ -8,8 +8,9 @@ use healthcheck_core::status::{format_from_query, Format};
 
 use crate::balancer::UNHEALTHY;
 use crate::conf::MainConf;
+use crate::nginx::peers::Member;
 use crate::nginx::process::{pid, wall_clock_ms};
-use crate::nginx::upstream::{Member, Upstream};
+use crate::nginx::upstream::Upstream;
 use crate::zone::Zone;
 
 /// What is wrong with a request for the page.

@@ -9,25 +9,7 @@ use nginx_sys::{
 
 use super::address::{raw_address, Address};
 use super::conf::{record, text};
-use super::peers::{PeersCopy, PeersLock};
-
-/// One peer of an upstream, copied.
-pub(crate) struct Member {
-    /// Where it is.
-    pub(crate) address: Address,
-    /// Its address as text.
-    pub(crate) name: Box<[u8]>,
-    /// The text of its `server` line.
-    pub(crate) server: Box<[u8]>,
-    /// 0-based position of its server line in the block.
-    pub(crate) line: Option<u32>,
-    /// Its weight.
-    pub(crate) weight: u32,
-    /// Whether it is a backup.
-    pub(crate) backup: bool,
-    /// `down` in the configuration.
-    pub(crate) down: bool,
-}
+use super::peers::{Member, PeersCopy, PeersLock};
 
 /// One `server` line.
 struct ServerLine<'a>(&'a ngx_http_upstream_server_t);

@@ -8,7 +8,7 @@ use healthcheck_core::wheel::Wheel;
 
 use super::roster::{Watch, NOWHERE};
 use super::trouble::Trouble;
-use super::{run, with_worker, Worker, SCAN_EVERY, WORKER};
+use super::{forget, run, with_worker, Worker, SCAN_EVERY, WORKER};
 use crate::balancer::Mirror;
 use crate::conf::{MainConf, Watched};
 use crate::nginx::process::{now, pid, slot, worker_number, CycleId};
@@ -66,11 +66,6 @@ pub(crate) fn stop_under(conf: &MainConf) {
 /// Tells configurations apart.
 fn address_of(conf: &MainConf) -> usize {
     core::ptr::from_ref(conf).addr()
-}
-
-/// Drops this process's worker without touching shared memory, which may be gone.
-pub(super) fn forget() {
-    let _ = WORKER.with(Option::take);
 }
 
 /// Mirrors the newest health of the worker's upstream `number`; for a request whose gate is stale.

@@ -13,8 +13,9 @@ use super::trouble::Cause;
 use super::Worker;
 use crate::balancer::{Mirror, UNHEALTHY};
 use crate::conf::UpstreamConf;
+use crate::nginx::peers::Member;
 use crate::nginx::process::now;
-use crate::nginx::upstream::{Member, Upstream};
+use crate::nginx::upstream::Upstream;
 use crate::zone::table::Record;
 
 /// How long nobody must have held the lease of a slot before another peer may take its room: a

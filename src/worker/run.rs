@@ -10,10 +10,9 @@ use healthcheck_core::probe::{Action, Event, Probe};
 use healthcheck_core::schedule::{due_after_end, is_stall, latest_next_start, next_due, TICK};
 use healthcheck_core::Msec;
 
-use super::life::forget;
 use super::peer::{Flight, Phase};
 use super::trouble::Cause;
-use super::{with_worker, Worker, SCAN_EVERY};
+use super::{forget, with_worker, Worker, SCAN_EVERY};
 use crate::nginx::connection::{Observer, OpenError, PeerConnection, Read, Write};
 use crate::nginx::guard::guard;
 use crate::nginx::log::{debug, log, Level};
