@@ -164,3 +164,34 @@ fn list<R: Record>(table: Table<R>, key: Key, epoch: u32) {
 fn to_u32(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing(peers: usize, resolved_lines: usize) -> Listing {
+        let peer = |at: usize| Listed { key: Key::of_peer(b"u", &at.to_le_bytes()), first_due: 0 };
+        Listing {
+            upstreams: vec![Key::of_upstream(b"u")],
+            peers: (0..peers).map(peer).collect(),
+            resolved_lines,
+        }
+    }
+
+    fn slots(peers: usize, resolved_lines: usize) -> u32 {
+        match listing(peers, resolved_lines).plan(None) {
+            Plan::Make(capacity) => capacity.slots,
+            Plan::Keep => 0,
+        }
+    }
+
+    #[test]
+    fn a_first_zone_has_room_for_twice_the_peers() {
+        assert_eq!((slots(0, 0), slots(32, 0), slots(33, 0), slots(1_000, 0)), (64, 64, 128, 2048));
+    }
+
+    #[test]
+    fn each_line_that_is_resolved_at_run_time_has_64_slots() {
+        assert_eq!((slots(0, 1), slots(1_000, 3)), (128, 2048 + 192));
+    }
+}

@@ -201,3 +201,57 @@ impl Slot {
         (self.probes.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot() -> Slot {
+        // SAFETY: a slot consists of atomics, for which zero is valid.
+        unsafe { core::mem::zeroed() }
+    }
+
+    #[test]
+    fn a_worker_whose_lease_was_taken_cannot_publish() {
+        let slot = slot();
+        let first = slot.begin_epoch();
+        let second = slot.begin_epoch();
+        assert!(slot.publish(first, Outcome::BadCode, (1, 1), 5, 1_000).is_none());
+        assert!(slot.health().outcome().is_none() && slot.counts() == (0, 0));
+        assert!(slot.publish(second, Outcome::BadCode, (1, 1), 5, 1_000).is_some());
+        assert!(slot.health().is_down());
+    }
+
+    #[test]
+    fn a_flip_is_published_with_its_time_and_run() {
+        let slot = slot();
+        let epoch = slot.begin_epoch();
+        let mut publish = |at| slot.publish(epoch, Outcome::TimedOut, (2, 2), 7, at).expect("held");
+        assert!(publish(1_000).flip.is_none());
+        let second = publish(2_000);
+        assert_eq!((second.flip, second.run), (Some(Flip::Down), 2));
+        assert_eq!((slot.run_since_ms(), slot.last_change_ms()), (1_000, Some(2_000)));
+        assert_eq!((slot.latency_ms(), slot.counts()), (Some(7), (0, 2)));
+    }
+
+    #[test]
+    fn a_slot_that_gets_a_new_peer_is_unknown_under_a_new_epoch() {
+        let slot = slot();
+        let epoch = slot.begin_epoch();
+        assert!(slot.publish(epoch, Outcome::BadBody, (1, 1), 0, 9).is_some());
+        slot.reset(500, 700);
+        assert!(!slot.health().is_down() && slot.health().outcome().is_none());
+        assert!(slot.publish(epoch, Outcome::Ok, (1, 1), 0, 9).is_none());
+        assert_eq!((slot.next_due(), slot.lease().pid(), slot.lease().time()), (700, 0, 500));
+        assert_eq!((slot.counts(), slot.last_change_ms()), ((0, 0), None));
+    }
+
+    #[test]
+    fn a_lease_is_taken_once() {
+        let slot = slot();
+        let (mine, theirs) = (Lease::held(7, 100), Lease::held(8, 100));
+        assert!(slot.swap_lease(Lease::default(), mine));
+        assert!(!slot.swap_lease(Lease::default(), theirs));
+        assert_eq!(slot.lease(), mine);
+    }
+}
