@@ -226,7 +226,7 @@ mod tests {
     fn a_flip_is_published_with_its_time_and_run() {
         let slot = slot();
         let epoch = slot.begin_epoch();
-        let mut publish = |at| slot.publish(epoch, Outcome::TimedOut, (2, 2), 7, at).expect("held");
+        let publish = |at| slot.publish(epoch, Outcome::TimedOut, (2, 2), 7, at).expect("held");
         assert!(publish(1_000).flip.is_none());
         let second = publish(2_000);
         assert_eq!((second.flip, second.run), (Some(Flip::Down), 2));
