@@ -142,3 +142,47 @@ fn a_retry_within_a_request_reaches_the_peers_that_are_up() {
         assert_eq!(statuses(), (0, 30), "the only peer's own answer, no 502");
     }
 }
+
+#[test]
+fn an_address_that_is_listed_twice_is_one_peer_with_two_rows() {
+    for zone in ["", "zone backend 64k;"] {
+        let peers = Peer::start_many(2);
+        let body = format!("{zone} {CHECK} {} {}", servers(&peers), servers([&peers[1]]));
+        let nginx = Nginx::start(&Config::new().workers(2).upstream("backend", body));
+        let sick = peers[1].to_string();
+        let rows = || {
+            let rows = nginx.status().of("backend");
+            rows.into_iter().filter(|row| row.name == sick).collect::<Vec<_>>()
+        };
+
+        wait_until(LIMIT, "probes", || peers.iter().all(|peer| peer.probe_count() >= 12));
+        let (one, twice) = (peers[0].probe_count(), peers[1].probe_count());
+        assert!(twice <= one + 3, "{twice} probes of it, {one} of the other");
+        peers[1].healthy(false);
+        wait_until(LIMIT, "both rows are down", || rows().iter().all(|row| row.down));
+        assert_eq!(rows().len(), 2);
+        assert_eq!(nginx.tally(60, "backend").at(&sick), 0);
+        assert_eq!(nginx.log_lines("is down").len(), 1);
+        peers[1].healthy(true);
+        wait_until(LIMIT, "both rows are up", || rows().iter().all(|row| !row.down));
+        assert!(nginx.tally(60, "backend").at(&sick) > 0);
+    }
+}
+
+#[test]
+fn one_peer_has_its_own_health_in_each_upstream() {
+    let peers = Peer::start_many(2);
+    let strict = format!("{CHECK} healthcheck_expected other; {}", servers(&peers));
+    let config = Config::new()
+        .workers(2)
+        .upstream("lax", format!("{CHECK} {}", servers(&peers)))
+        .upstream("strict", strict);
+    let nginx = Nginx::start(&config);
+
+    wait_until(LIMIT, "the strict one is down", || {
+        nginx.status().of("strict").iter().all(|row| row.down)
+    });
+    assert!(nginx.status().of("lax").iter().all(|row| !row.down && row.failures == 0));
+    assert_eq!(nginx.tally(20, "strict").with_status(502), 20);
+    assert_eq!(nginx.tally(20, "lax").with_status(200), 20);
+}

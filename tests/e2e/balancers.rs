@@ -158,3 +158,29 @@ fn no_request_that_starts_after_a_flip_reaches_the_peer() {
 fn no_request_that_starts_after_a_flip_reaches_the_peer_with_a_zone() {
     nothing_after_the_flip("zone backend 64k;");
 }
+
+#[test]
+fn thirty_sick_peers_leave_the_last_one_serving_with_every_balancer() {
+    // Hashes and random give up after twenty tries and ask round robin.
+    let peers = Peer::start_many(31);
+    for peer in &peers[1..] {
+        peer.healthy(false);
+    }
+    let lines = ["", "least_conn;", "hash $arg_k;", "hash $arg_k consistent;", "ip_hash;"];
+    let lines = lines.into_iter().chain(["random;", "random two;"]);
+    let config = lines.enumerate().fold(Config::new().workers(2), |config, (number, line)| {
+        let zone = if number % 2 == 0 { format!("zone u{number} 128k;") } else { String::new() };
+        let body = format!("{zone} {line} {} {}", check(1000, 5000, 1), support::servers(&peers));
+        config.upstream(&format!("u{number}"), body)
+    });
+    let nginx = Nginx::start(&config);
+    let well = peers[0].to_string();
+
+    wait_until(LIMIT, "the sick ones are down", || {
+        nginx.status().peers.iter().all(|row| row.down != (row.name == well))
+    });
+    for number in 0..7 {
+        let tally = nginx.tally(60, &format!("u{number}"));
+        assert_eq!(tally.at(&well), 60, "u{number}: {tally:?}");
+    }
+}

@@ -189,6 +189,71 @@ fn check_20_old_workers_are_gone_at_once_although_probes_hang() {
 }
 
 #[test]
+fn reloads_that_overtake_each_other_keep_what_is_known() {
+    let peers = Peer::start_many(3);
+    let all: Vec<&Peer> = peers.iter().collect();
+    let config = Config::new()
+        .workers(2)
+        .upstream("backend", body("zone backend 64k;", &all))
+        .upstream("other", body("", &all));
+    let mut nginx = with_a_sick_peer_everywhere(&config, &peers);
+    let sick = peers[1].to_string();
+    // Requests that old workers have to finish first.
+    let slow = Script::pieces(&["", "HTTP/1.0 200 OK\r\n\r\nlate"], Duration::from_millis(700));
+    peers[0].requests(slow);
+    let load = nginx.load(4, "backend");
+
+    for _ in 0..20 {
+        nginx.signal_reload(&config);
+        nginx.await_generation(LIMIT);
+        assert!(nginx.status().peers.iter().all(|row| row.down == (row.name == sick)));
+    }
+    let samples = load.stop();
+    assert_eq!(samples.iter().filter(|sample| sample.peer == sick).count(), 0);
+    wait_until(LIMIT, "only the last workers are left", || nginx.children().len() == 2);
+    let before = peers[0].probe_count();
+    let start = Instant::now();
+    wait_until(LIMIT, "probes go on", || peers[0].probe_count() >= before + 20);
+    // Ten periods in each of two upstreams; twice as fast if two configurations probed.
+    assert!(start.elapsed() >= Duration::from_millis(1_600), "{:?}", start.elapsed());
+    assert_eq!(nginx.log_lines("healthcheck: peer").len(), 2, "one flip in each upstream");
+}
+
+fn with_a_sick_peer_everywhere(config: &Config, peers: &[Peer]) -> Nginx {
+    peers[1].healthy(false);
+    let nginx = Nginx::start(config);
+    let sick = peers[1].to_string();
+    nginx.wait_probed();
+    wait_until(LIMIT, "the sick peer is down everywhere", || {
+        nginx.status().peers.iter().filter(|row| row.name == sick).all(|row| row.down)
+    });
+    nginx
+}
+
+#[test]
+fn more_and_fewer_workers_share_the_peers_after_a_reload() {
+    let peers = Peer::start_many(12);
+    let all: Vec<&Peer> = peers.iter().collect();
+    let config = |workers| Config::new().workers(workers).upstream("backend", body("", &all));
+    let start = config(2);
+    let mut nginx = with_a_sick_peer(&start, &peers);
+
+    for workers in [4, 1, 3] {
+        nginx.reload(&start.clone().workers(workers));
+        wait_until(LIMIT, &format!("an even share for {workers}"), || {
+            let (rows, pids) = (nginx.status().peers, nginx.workers());
+            pids.iter().all(|&pid| {
+                let share = rows.iter().filter(|row| row.owner_pid == pid).count();
+                share.abs_diff(peers.len() / workers) <= 1
+            })
+        });
+        assert!(nginx.row(&peers[1]).down);
+        assert_eq!(nginx.tally(60, "backend").at(&peers[1].to_string()), 0);
+    }
+    assert_eq!(nginx.log_lines("healthcheck: peer").len(), 1);
+}
+
+#[test]
 fn check_19_two_hundred_reloads_leak_nothing() {
     let peers = Peer::start_many(3);
     let all: Vec<&Peer> = peers.iter().collect();
@@ -211,12 +276,19 @@ fn check_19_two_hundred_reloads_leak_nothing() {
     let memory = process::resident_kib(master);
     let descriptors = process::descriptors(master);
     let zones = process::shared_mappings(master);
+    let of_workers = |nginx: &Nginx| {
+        let descriptors = nginx.workers().into_iter().map(process::descriptors);
+        descriptors.max().expect("a worker")
+    };
+    let in_workers = of_workers(&nginx);
     reloads(&mut nginx, 150);
 
     let grown = process::resident_kib(master).saturating_sub(memory);
     assert!(grown <= 400, "{grown} KiB in 150 reloads, {memory} KiB before");
     assert_eq!(process::descriptors(master), descriptors);
     assert_eq!(process::shared_mappings(master), zones);
+    // A probe or a page under way is one more or less.
+    assert!(of_workers(&nginx) <= in_workers + 3, "{in_workers} before");
     let page = nginx.status();
     assert_eq!(page.peers.len(), 6);
     assert!(page.peers.iter().all(|row| row.down == (row.name == peers[1].to_string())));
