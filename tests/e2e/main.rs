@@ -3,6 +3,7 @@
 //! `check_NN` in a name is the number of an acceptance check of the module's specification.
 
 mod addresses;
+mod architecture;
 mod availability;
 mod balancers;
 mod bodies;

@@ -70,14 +70,19 @@ fn flip(nginx: &Nginx, peers: &[Peer]) {
     }
 }
 
-/// The reports of all processes, none of which may have found an error.
-fn assert_clean(nginx: &Nginx, at_least: usize) {
-    let reports: Vec<String> = fs::read_dir(nginx.dir())
+/// What valgrind wrote of each process.
+fn reports(nginx: &Nginx) -> Vec<String> {
+    fs::read_dir(nginx.dir())
         .expect("the directory")
         .flatten()
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("valgrind."))
         .map(|entry| fs::read_to_string(entry.path()).expect("a report"))
-        .collect();
+        .collect()
+}
+
+/// The reports of all processes, none of which may have found an error.
+fn assert_clean(nginx: &Nginx, at_least: usize) {
+    let reports = reports(nginx);
 
     assert!(reports.len() >= at_least, "{} reports", reports.len());
     for report in &reports {
@@ -119,4 +124,28 @@ fn a_worker_through_reloads_is_clean() {
     assert!(process::is_alive(worker));
     nginx.quit_within(SLOW);
     assert_clean(&nginx, 6);
+}
+
+/// How often the process asked for memory until it had probed its peer so many times.
+fn allocations(probes: usize) -> Option<usize> {
+    let peers = Peer::start_many(1);
+    let body = format!("{} healthcheck_expected fine; {}", check(20, 3000, 2), servers(&peers));
+    let config = Config::new().single_process().upstream("backend", body);
+    let mut nginx = Nginx::start_within(SLOW, &under_valgrind(config)?);
+
+    peers[0].probes(Script::ok("fine"));
+    wait_until(SLOW, "enough probes", || peers[0].probe_count() >= probes);
+    nginx.quit_within(SLOW);
+    let report = reports(&nginx).concat();
+    let (_, usage) = report.split_once("total heap usage: ").expect("a heap summary");
+    let (count, _) = usage.split_once(" allocs").expect("a count");
+    Some(count.replace(',', "").parse().expect("a number"))
+}
+
+#[test]
+fn a_probe_allocates_nothing() {
+    let (Some(few), Some(many)) = (allocations(10), allocations(210)) else { return };
+
+    // The start of a process asks for memory a few times more or less, not 200 times.
+    assert!(many < few + 100, "{few} allocations with 10 probes, {many} with 210");
 }
