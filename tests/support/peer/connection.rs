@@ -57,9 +57,16 @@ impl Connection {
     /// All bytes up to the end of a request's head; `None` once there is no further request.
     fn read_head(&mut self) -> Option<Vec<u8>> {
         let mut raw = Vec::new();
+        let mut searched: usize = 0;
 
-        while !raw.windows(4).any(|window| window == b"\r\n\r\n") {
-            let mut buffer = [0; 4096];
+        loop {
+            let from = searched.saturating_sub(3);
+            if raw[from..].windows(4).any(|window| window == b"\r\n\r\n") {
+                return Some(raw);
+            }
+            searched = raw.len();
+
+            let mut buffer = [0; 16 * 1024];
             match self.stream.read(&mut buffer) {
                 Ok(0) => return None,
                 Ok(count) => raw.extend_from_slice(&buffer[..count]),
@@ -67,7 +74,6 @@ impl Connection {
                 Err(_) => return None,
             }
         }
-        Some(raw)
     }
 
     fn record(&self, raw: &[u8]) -> usize {
