@@ -28,9 +28,10 @@ pub(crate) trait Observer {
 /// Why a connection could not be begun.
 #[derive(Debug)]
 pub(crate) enum OpenError {
-    /// The peer's fault: refused, no such socket, unreachable.
+    /// The peer cannot be connected to: refused, no such socket, unreachable, or of an address
+    /// family that this machine does not have. A request would fare no better.
     Peer,
-    /// This machine's fault: no descriptor, connection, port or memory.
+    /// No peer can be connected to: no descriptor, connection or memory.
     Local(io::Error),
 }
 
@@ -94,13 +95,19 @@ impl PeerConnection {
             pc.name = &raw mut name;
             pc.get = Some(ngx_event_get_peer);
             pc.log = quiet_log();
+            // Where nginx itself refuses, the system's last error is another call's.
+            *libc::__errno_location() = 0;
             (ngx_event_connect_peer(&raw mut pc), pc.connection)
         };
         let status = i32::try_from(rc).unwrap_or(0);
         if status != NGX_OK as i32 && status != NGX_AGAIN {
             let error = io::Error::last_os_error();
-            let is_local = status != NGX_DECLINED || is_local_trouble(&error);
-            return Err(if is_local { OpenError::Local(error) } else { OpenError::Peer });
+            let is_peers = match error.raw_os_error() {
+                Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => false,
+                Some(libc::EAFNOSUPPORT) => true,
+                _ => status == NGX_DECLINED,
+            };
+            return Err(if is_peers { OpenError::Peer } else { OpenError::Local(error) });
         }
         let Some(connection) = NonNull::new(connection) else {
             return Err(OpenError::Local(io::Error::other("no connection")));
@@ -169,12 +176,6 @@ impl Drop for PeerConnection {
         // SAFETY: opened by us and closed nowhere else; nginx ends the events with it.
         unsafe { ngx_close_connection(self.0.as_ptr()) };
     }
-}
-
-/// Whether a failed `connect` says something about this machine and nothing about the peer.
-fn is_local_trouble(error: &io::Error) -> bool {
-    let local = [libc::EADDRNOTAVAIL, libc::ENOBUFS, libc::ENOMEM, libc::EMFILE, libc::ENFILE];
-    error.raw_os_error().is_some_and(|code| local.contains(&code))
 }
 
 /// nginx's call when a connection of ours is readable, or is to be closed.

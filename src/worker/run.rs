@@ -171,7 +171,8 @@ impl Worker {
             Err(OpenError::Local(error)) => {
                 let what = format_args!("no socket for a probe, probes pause: {error}");
                 let until = self.trouble.hold(Cause::Socket, now, what);
-                self.postpone(at, due, until);
+                // Due anew: after the pause the others go first.
+                self.postpone(at, now, until);
             }
             opened => {
                 slot.set_next_due(next_due(due, now, check.delay));
