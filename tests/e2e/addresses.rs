@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::Command;
 
-use support::{servers, skip, Config, Nginx, Peer, Port, CHECK};
+use support::{servers, skip, wait_until, Config, Nginx, Peer, Port, CHECK, LIMIT};
 
 /// Two peers in one upstream, of which the second falls sick and recovers.
 fn is_checked(peers: &[Peer; 2]) {
@@ -136,4 +136,20 @@ fn three_at_one_port() -> Vec<Peer> {
         }
     }
     panic!("no port is free on three addresses");
+}
+
+#[test]
+fn a_peer_that_no_connection_can_be_begun_to_stops_nobody() {
+    let peers = Peer::start_many(2);
+    // A link-local address without a link: connect() itself fails, no packet is sent.
+    let nowhere = "[fe80::1]:9";
+    let body = format!("{CHECK} server {nowhere} max_fails=0; {}", servers(&peers));
+    let nginx = Nginx::start(&Config::new().upstream("backend", body));
+
+    assert_eq!(nginx.wait_down(nowhere, true).code, "bad_connection");
+    let before = peers[0].probe_count();
+    wait_until(LIMIT, "the others are probed", || peers[0].probe_count() > before + 3);
+    peers[1].healthy(false);
+    nginx.wait_down(&peers[1], true);
+    assert_eq!(nginx.tally(20, "backend").at(&peers[0].to_string()), 20);
 }
