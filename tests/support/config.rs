@@ -225,7 +225,7 @@ impl Default for Config {
 /// What stands before everything else: the module, and what makes nginx a child of the test.
 pub fn preamble(load: bool) -> String {
     let load = match &Environment::get().module {
-        Some(module) if load => format!("load_module {};\n", module.display()),
+        Some(module) if load => format!("load_module \"{}\";\n", module.display()),
         _ => String::new(),
     };
     // Without this root's workers become another user and reach none of the test's files.
