@@ -5,16 +5,14 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::{Gate, UNHEALTHY};
 use crate::nginx::address::{canonical, Address};
 use crate::nginx::upstream::Upstream;
-use crate::zone::{Slot, Zone};
+use crate::zone::Slot;
 
 /// One peer as the mirror knows it.
 struct Image {
     /// Where the peer is.
     address: Address,
     /// Its slot; `None` for a peer that is not probed.
-    slot: Option<usize>,
-    /// Its health, copied before nginx's lock is taken.
-    down: bool,
+    slot: Option<&'static Slot>,
 }
 
 /// The mirror of one upstream in this process.
@@ -41,10 +39,9 @@ impl Mirror {
     pub(crate) fn set_peers(
         &mut self,
         version: usize,
-        peers: impl Iterator<Item = (Address, Option<usize>)>,
+        peers: impl Iterator<Item = (Address, Option<&'static Slot>)>,
     ) {
-        let image = |(address, slot)| Image { address, slot, down: false };
-        self.images = peers.map(image).collect();
+        self.images = peers.map(|(address, slot)| Image { address, slot }).collect();
         self.by_address = (0..self.images.len()).collect();
         let images = &self.images;
         self.by_address.sort_by_key(|at| images.get(*at).map(|image| image.address.canonical()));
@@ -52,20 +49,17 @@ impl Mirror {
     }
 
     /// Mirrors the health of every peer, and tells the gate.
-    pub(crate) fn run(&mut self, zone: Zone, gate: &Gate) {
+    pub(crate) fn run(&mut self, gate: &Gate) {
         // The generation is read first: a flip after it makes the gate stale again.
         let generation = self.generation.load(Ordering::Acquire);
-        for image in &mut self.images {
-            let slot: Option<&Slot> = image.slot.and_then(|at| zone.slots.0.get(at));
-            image.down = slot.is_some_and(|slot| slot.health().is_down());
-        }
         let (images, by_address) = (&self.images, &self.by_address);
-        // Under nginx's lock: no allocation, no log, no panic.
+        // Under nginx's lock: no allocation, no log, no panic. Health is read there and not before:
+        // in a zone, a worker that was held up on its way to the lock would undo another's flip.
         self.upstream.mark(UNHEALTHY, |position, raw| {
             let address = canonical(raw);
             let hit = images.get(position).filter(|image| image.address.canonical() == address);
             let image = hit.or_else(|| find(images, by_address, address))?;
-            Some(image.down)
+            Some(image.slot.is_some_and(|slot| slot.health().is_down()))
         });
         gate.mirrored(generation, self.version);
     }

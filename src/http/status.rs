@@ -1,6 +1,7 @@
 //! The status page: every peer of every upstream, from the configuration and from shared memory.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use healthcheck_core::key::Key;
 use healthcheck_core::report::{PageReport, PeerReport};
@@ -25,10 +26,13 @@ pub(crate) fn page(
     nginx_version: &str,
 ) -> Result<(&'static str, Vec<u8>), UnknownFormat> {
     let format = format_from_query(query, default).map_err(|_| UnknownFormat)?;
+    let checked: HashSet<Upstream> =
+        conf.into_iter().flat_map(MainConf::watched).map(|watched| watched.upstream).collect();
+    let zone = conf.and_then(MainConf::zone);
     let listed: Vec<_> = upstreams
         .iter()
         .map(|upstream| {
-            let zone = checked_zone(conf, *upstream);
+            let zone = zone.filter(|_| checked.contains(upstream));
             (*upstream, zone, upstream.members(UNHEALTHY))
         })
         .collect();
@@ -51,13 +55,6 @@ pub(crate) fn page(
     // Writing to memory does not fail.
     let _ = format.write(&page, &mut body);
     Ok((format.content_type(), body))
-}
-
-/// The shared memory, for an upstream with checks.
-fn checked_zone(conf: Option<&MainConf>, upstream: Upstream) -> Option<Zone> {
-    let conf = conf?;
-    let is_checked = conf.watched().iter().any(|watched| watched.upstream == upstream);
-    conf.zone().filter(|_| is_checked)
 }
 
 /// The row of one peer.

@@ -68,8 +68,10 @@ impl Worker {
         if now < lease.claimable_at(holder, is_home, next_due, watch.check.timeout) {
             return;
         }
-        // A reload may have made the delay shorter than what is left of the old one.
-        let start = next_due.clamp(now, now.saturating_add(watch.check.delay));
+        // A probe in flight is lost with its owner, and begins anew. A reload may have made the
+        // delay shorter than what is left of the old one.
+        let latest = if slot.is_in_flight() { 0 } else { watch.check.delay };
+        let start = next_due.clamp(now, now.saturating_add(latest));
         let until = latest_next_start(start, watch.check.delay, watch.check.timeout) + GRACE;
         let mine = Lease::held(self.pid, until);
         if !slot.swap_lease(lease, mine) {
@@ -104,7 +106,10 @@ impl Worker {
         if let Some((slot, held)) = self.held(at) {
             // Whoever has taken the lease meanwhile keeps it.
             if slot.lease() == held.lease {
-                slot.land();
+                if slot.is_in_flight() {
+                    slot.set_next_due(now());
+                    slot.land();
+                }
                 slot.swap_lease(held.lease, Lease::free(now()));
             }
         }

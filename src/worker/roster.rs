@@ -17,6 +17,7 @@ use crate::nginx::peers::Member;
 use crate::nginx::process::now;
 use crate::nginx::upstream::Upstream;
 use crate::zone::table::Record;
+use crate::zone::Slot;
 
 /// How long nobody must have held the lease of a slot before another peer may take its room: a
 /// listed peer has a holder, one that the resolver dropped has none.
@@ -58,7 +59,7 @@ impl Worker {
         if watch.upstream.version() != watch.conf.gate.version() {
             self.refresh(number);
         } else {
-            watch.mirror.run(self.zone, &watch.conf.gate);
+            watch.mirror.run(&watch.conf.gate);
         }
     }
 
@@ -75,12 +76,13 @@ impl Worker {
         for member in members.iter() {
             let slot = if member.down { None } else { self.enlist(number, upstream, member) };
             complete &= member.down || slot.is_some();
+            let slot: Option<&Slot> = slot.and_then(|at| self.zone.slots.0.get(at));
             images.push((member.address, slot));
         }
         if let Some(watch) = self.watches.get_mut(number) {
             watch.complete = complete;
             watch.mirror.set_peers(version, images.into_iter());
-            watch.mirror.run(self.zone, &watch.conf.gate);
+            watch.mirror.run(&watch.conf.gate);
         }
     }
 
