@@ -62,8 +62,6 @@ pub(crate) struct Worker {
     buffer: Box<[u8]>,
     /// Local trouble: what was logged when, until when no probe begins.
     trouble: Trouble,
-    /// The event loop's last stall: when it ended, how long it was.
-    stall: (Msec, Msec),
     /// Whether this process has given up probing for good.
     retired: bool,
 }

@@ -1,5 +1,7 @@
 //! Which peers this process probes: taking, renewing and giving back leases.
 
+use std::sync::Arc;
+
 use healthcheck_core::lease::{Holder, Lease, GRACE};
 use healthcheck_core::schedule::latest_next_start;
 use healthcheck_core::Msec;
@@ -53,7 +55,13 @@ impl Worker {
     fn try_claim(&mut self, at: usize, all: bool, holders: &mut Holders) {
         let Some(peer) = self.peers.get(at) else { return };
         let (Some(slot), Phase::Idle) = (self.slot(peer), &peer.phase) else { return };
-        let (Some(watch), now) = (self.watches.get(peer.watch), now()) else { return };
+        let (Some(watch), now) = (self.watches.get_mut(peer.watch), now()) else { return };
+        if slot.entry().key() != Some(peer.key) {
+            // Its room was given away while this process was stopped.
+            watch.complete = false;
+            return;
+        }
+        let check = Arc::clone(&watch.check);
         let (lease, next_due) = (slot.lease(), slot.next_due());
 
         // A foreign peer that is probed on time has a live holder; asking the system costs a call.
@@ -65,14 +73,14 @@ impl Worker {
             Holder::Alive if slot.is_in_flight() => Holder::Probing,
             holder => holder,
         };
-        if now < lease.claimable_at(holder, is_home, next_due, watch.check.timeout) {
+        if now < lease.claimable_at(holder, is_home, next_due, check.timeout) {
             return;
         }
         // A probe in flight is lost with its owner, and begins anew. A reload may have made the
         // delay shorter than what is left of the old one.
-        let latest = if slot.is_in_flight() { 0 } else { watch.check.delay };
+        let latest = if slot.is_in_flight() { 0 } else { check.delay };
         let start = next_due.clamp(now, now.saturating_add(latest));
-        let until = latest_next_start(start, watch.check.delay, watch.check.timeout) + GRACE;
+        let until = latest_next_start(start, check.delay, check.timeout) + GRACE;
         let mine = Lease::held(self.pid, until);
         if !slot.swap_lease(lease, mine) {
             return;

@@ -39,7 +39,6 @@ pub(crate) fn start(conf: &MainConf, cycle: CycleId, workers: usize) {
         next_scan: now() + SCAN_EVERY,
         buffer: Box::default(),
         trouble: Trouble::default(),
-        stall: (0, 0),
         retired: false,
     };
     worker.begin();

@@ -1,7 +1,12 @@
 //! One peer as this process probes it.
 
+use core::time::Duration;
+use std::time::Instant;
+
+use healthcheck_core::key::Key;
 use healthcheck_core::lease::Lease;
 use healthcheck_core::probe::Probe;
+use healthcheck_core::schedule::is_stall;
 use healthcheck_core::Msec;
 
 use crate::nginx::address::Address;
@@ -20,8 +25,19 @@ pub(crate) struct Held {
 pub(crate) struct Flight {
     /// The connection; closed when the flight is dropped.
     pub(crate) connection: PeerConnection,
-    /// When it began, monotonic ms.
-    pub(crate) started: Msec,
+    /// When the whole request was sent; unset before.
+    pub(crate) asked: Option<Instant>,
+    /// The longest that the event loop was late during the flight, ms.
+    pub(crate) late: Msec,
+}
+
+impl Flight {
+    /// Whether this process kept the peer from answering within `timeout`: its event loop stood
+    /// still, or it sent the request so late that there was hardly time for an answer.
+    pub(crate) fn is_unfair(&self, timeout: Msec) -> bool {
+        let given = self.asked.map_or(Duration::MAX, |asked| asked.elapsed());
+        is_stall(self.late, timeout) || given < Duration::from_millis(timeout / 4)
+    }
 }
 
 /// What this process does about a peer.
@@ -40,6 +56,8 @@ pub(crate) enum Phase {
 pub(crate) struct Peer {
     /// Its slot.
     pub(crate) slot: usize,
+    /// Its key, which the slot has while it is this peer's.
+    pub(crate) key: Key,
     /// Its upstream, by place among the worker's watches.
     pub(crate) watch: usize,
     /// Where to connect to.
@@ -62,9 +80,16 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// A listed peer that nobody in this process probes yet.
-    pub(crate) fn new(slot: usize, watch: usize, address: Address, name: Box<[u8]>) -> Peer {
+    pub(crate) fn new(
+        slot: usize,
+        key: Key,
+        watch: usize,
+        address: Address,
+        name: Box<[u8]>,
+    ) -> Peer {
         Peer {
             slot,
+            key,
             watch,
             address,
             name,

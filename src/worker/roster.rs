@@ -21,7 +21,7 @@ use crate::zone::Slot;
 
 /// How long nobody must have held the lease of a slot before another peer may take its room: a
 /// listed peer has a holder, one that the resolver dropped has none.
-const KEEP_UNLISTED: Msec = 60_000;
+const KEEP_UNLISTED: Msec = 10_000;
 
 /// No place.
 pub(crate) const NOWHERE: u32 = u32::MAX;
@@ -95,7 +95,7 @@ impl Worker {
             peer.listed = true;
             return Some(slot);
         }
-        let peer = Peer::new(slot, watch, member.address, member.name.clone());
+        let peer = Peer::new(slot, key, watch, member.address, member.name.clone());
         let vacant = self.peers.iter().position(|peer| matches!(peer.phase, Phase::Gone));
         let at = vacant.unwrap_or(self.peers.len());
         match self.peers.get_mut(at) {

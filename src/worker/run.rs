@@ -2,6 +2,7 @@
 
 use core::iter;
 use std::sync::Arc;
+use std::time::Instant;
 
 use healthcheck_core::health::Flip;
 use healthcheck_core::lease::GRACE;
@@ -123,8 +124,13 @@ impl Worker {
     /// Notes that the event loop came back later than it was asked to.
     fn note_stall(&mut self, due: Msec, now: Msec) {
         let late = now.saturating_sub(due);
-        if is_stall(late, 0) {
-            self.stall = (now, late);
+        if !is_stall(late, 0) {
+            return;
+        }
+        for peer in &mut self.peers {
+            if let Phase::Probing(flight) = &mut peer.phase {
+                flight.late = flight.late.max(late);
+            }
         }
     }
 
@@ -183,7 +189,7 @@ impl Worker {
                 let Ok((connection, is_connected)) = opened else {
                     return self.finish(at, Outcome::BadConnection);
                 };
-                peer.phase = Phase::Probing(Flight { connection, started: now });
+                peer.phase = Phase::Probing(Flight { connection, asked: None, late: 0 });
                 self.wheel.set(id, deadline);
                 if is_connected {
                     self.on_event(at, Event::Connected);
@@ -207,6 +213,9 @@ impl Worker {
                 Write::Failed => Event::Failed,
             };
             action = probe.on_event(event, now);
+            if let Action::Receive = action {
+                flight.asked = Some(Instant::now());
+            }
         }
         if let Action::Finish(outcome) = action {
             return self.finish(at, outcome);
@@ -246,12 +255,9 @@ impl Worker {
         let Some(peer) = self.peers.get_mut(at) else { return };
         let Phase::Probing(flight) = &peer.phase else { return };
         let Some(watch) = self.watches.get(peer.watch) else { return };
-        let (ended, late) = self.stall;
-        let was_stalled = ended > flight.started && is_stall(late, watch.check.timeout);
-        if was_stalled && peer.repeats < MAX_REPEATS {
+        if flight.is_unfair(watch.check.timeout) && peer.repeats < MAX_REPEATS {
             peer.repeats += 1;
-            let what =
-                format_args!("the event loop stood still for {late} ms, probes are repeated");
+            let what = format_args!("the event loop stood still, probes are repeated");
             self.trouble.note(Cause::Stall, now(), what);
             return self.repeat(at, now());
         }
