@@ -1,7 +1,7 @@
 //! A worker that stands still is no reason to call a peer sick.
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::{check, process, servers, wait_until, Config, Nginx, Peer, Script, LIMIT};
 
@@ -70,4 +70,49 @@ fn a_peer_that_falls_sick_while_its_prober_stands_still_is_noticed_by_another() 
     let row = nginx.wait_row(&peer, "goes on failing", |later| later.probes >= row.probes + 4);
     assert!(row.down && row.last_down, "{row:#?}");
     assert_eq!(nginx.tally(20, "backend").with_status(502), 20);
+}
+
+#[test]
+fn an_answer_that_comes_to_a_prober_too_late_is_not_believed() {
+    let peer = Peer::start();
+    // The first probe's answer is good and comes while its prober stands still; all others are bad.
+    let late = Script::pieces(&["", "HTTP/1.1 200 OK\r\n\r\n"], Duration::from_millis(1000));
+    peer.healthy(false).next_probes([late]);
+    let body = format!("{} {}", check(200, 2000, 1), servers([&peer]));
+    let config = Config::new().workers(2).shared_socket().upstream("backend", body);
+    let nginx = Nginx::start(&config);
+
+    wait_until(LIMIT, "the first probe", || peer.probe_count() == 1);
+    let owner = nginx.row(&peer).owner_pid;
+    process::signal(owner, libc::SIGSTOP).expect("a worker");
+    let stopped = Instant::now();
+    nginx.wait_down(&peer, true);
+    // Two to three seconds after the next probe was due: here after the timeout. One is for noise.
+    assert!(stopped.elapsed() < Duration::from_millis(2_000 + 3_000 + 1_000));
+
+    process::signal(owner, libc::SIGCONT).expect("a worker");
+    let probes = nginx.row(&peer).probes;
+    nginx.wait_row(&peer, "goes on failing", |row| row.probes >= probes + 8);
+    assert!(nginx.log_lines("is up").is_empty(), "{:#?}", nginx.log_lines("is up"));
+    assert_eq!(nginx.log_lines("is down").len(), 1);
+}
+
+#[test]
+fn what_has_arrived_when_the_time_is_over_still_counts() {
+    let peer = Peer::start();
+    let late = Script::pieces(&["", "HTTP/1.1 200 OK\r\n\r\n"], Duration::from_millis(800));
+    peer.next_probes([late]);
+    let body = format!("{} {}", check(60_000, 1500, 1), servers([&peer]));
+    let nginx = Nginx::start(&Config::new().upstream("backend", body));
+
+    wait_until(LIMIT, "the first probe", || peer.probe_count() == 1);
+    let worker = nginx.workers()[0];
+    process::signal(worker, libc::SIGSTOP).expect("a worker");
+    // Past the answer, and past the timeout.
+    sleep(Duration::from_millis(2500));
+    process::signal(worker, libc::SIGCONT).expect("a worker");
+
+    let row = nginx.wait_row(&peer, "has a verdict", |row| row.concurrent > 0);
+    assert_eq!((row.code.as_str(), row.down), ("ok", false));
+    assert_eq!((row.probes, peer.probe_count()), (1, 1), "the answer was there, none is repeated");
 }
