@@ -132,6 +132,12 @@ impl Probe {
         }
     }
 
+    /// Whether only more bytes can still change the verdict. After a while, the driver should end
+    /// its side of the connection, so that a peer which keeps it open ends its own.
+    pub fn awaits_end(&self) -> bool {
+        matches!(self.phase, Phase::Held(_)) && self.to_send().is_empty()
+    }
+
     /// What of the request is still to be sent; empty once all of it is out.
     pub fn to_send(&self) -> &[u8] {
         self.kind.request().get(self.sent..).unwrap_or_default()

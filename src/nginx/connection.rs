@@ -160,6 +160,13 @@ impl PeerConnection {
         }
     }
 
+    /// Ends this side of the connection: the peer sees the end of the stream, and ends its own.
+    pub(crate) fn end(&mut self) {
+        // SAFETY: the descriptor of an open connection. An error is the peer's end, which a read
+        // tells.
+        unsafe { libc::shutdown(self.0.as_ref().fd, libc::SHUT_WR) };
+    }
+
     /// Asks nginx to go on watching the connection; `false` when it cannot.
     pub(crate) fn watch(&mut self) -> bool {
         let (read, write) = self.events();

@@ -202,44 +202,61 @@ impl Upstream {
     }
 
     /// Sets or clears `bit` in `peer->down` of every peer for which `wanted(position, address)`
-    /// says so, keeping `peers->tries` (the number of peers that are not down) in step. Returns
-    /// how many changed. Takes the write lock: `wanted` must not allocate, log or panic.
-    pub(crate) fn mark(
-        self,
-        bit: ngx_uint_t,
-        mut wanted: impl FnMut(usize, &[u8]) -> Option<bool>,
-    ) -> usize {
-        let Some(peers) = self.peers() else { return 0 };
-        let (mut position, mut changed) = (0_usize, 0_usize);
-        let _lock = PeersLock::write(peers);
+    /// says so, keeping `peers->tries` (the number of peers that are not down) in step. `wanted` is
+    /// asked under the write lock and must not allocate, log or panic.
+    ///
+    /// nginx does not free this lock when its holder is killed, so it is taken only for a change,
+    /// and only for as long as the change takes: a list without peers that are resolved at run time
+    /// keeps its peers as long as it lives, and is looked through without the lock.
+    pub(crate) fn mark(self, bit: ngx_uint_t, wanted: impl Fn(usize, &[u8]) -> Option<bool>) {
+        let Some(peers) = self.peers() else { return };
+        let is_fixed = self.resolved_lines() == 0;
+        let mut lock = if is_fixed { None } else { Some(PeersLock::write(peers)) };
+        let mut position = 0_usize;
         let mut list = peers.as_ptr();
-        // SAFETY: the write lock is held; without a shared zone the lists are this process's own.
+        // SAFETY: the lists are this process's own, or their peers stay (see above), or the write
+        // lock is held. `down` is a word that a process which has no lock may read in between.
         unsafe {
-            while let Some(peers) = list.as_mut() {
-                let mut next = peers.peer;
-                while let Some(peer) = next.as_mut() {
-                    let address = raw_address(peer.sockaddr, peer.socklen);
-                    let was = peer.down;
-                    let now = match wanted(position, address) {
-                        Some(true) => was | bit,
-                        Some(false) => was & !bit,
-                        None => was,
+            while !list.is_null() {
+                let mut peer = (*list).peer;
+                while !peer.is_null() {
+                    let address = raw_address((*peer).sockaddr, (*peer).socklen);
+                    let differs = |down: ngx_uint_t| {
+                        wanted(position, address).is_some_and(|sick| sick != (down & bit != 0))
                     };
-                    if now != was {
-                        peer.down = now;
-                        changed = changed.wrapping_add(1);
-                        if was == 0 {
-                            peers.tries = peers.tries.saturating_sub(1);
-                        } else if now == 0 {
-                            peers.tries = peers.tries.wrapping_add(1);
+                    if differs((&raw const (*peer).down).read_volatile()) {
+                        let held = lock.take().unwrap_or_else(|| PeersLock::write(peers));
+                        // Asked again, now that no other process can change its mind.
+                        if differs((*peer).down) {
+                            flip(list, peer, bit);
                         }
+                        lock = if is_fixed { None } else { Some(held) };
                     }
                     position = position.wrapping_add(1);
-                    next = peer.next;
+                    peer = (*peer).next;
                 }
-                list = peers.next;
+                list = (*list).next;
             }
         }
-        changed
+    }
+}
+
+/// Turns `bit` of `peer->down` over, and keeps the list's count of peers that are not down.
+///
+/// # Safety
+/// Both are live, and the write lock of their lists is held.
+unsafe fn flip(
+    list: *mut ngx_http_upstream_rr_peers_t,
+    peer: *mut ngx_http_upstream_rr_peer_t,
+    bit: ngx_uint_t,
+) {
+    // SAFETY: passed on.
+    let (list, peer) = unsafe { (&mut *list, &mut *peer) };
+    let was = peer.down;
+    peer.down = was ^ bit;
+    if was == 0 {
+        list.tries = list.tries.saturating_sub(1);
+    } else if peer.down == 0 {
+        list.tries = list.tries.wrapping_add(1);
     }
 }

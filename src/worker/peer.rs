@@ -27,6 +27,8 @@ pub(crate) struct Flight {
     pub(crate) connection: PeerConnection,
     /// When the whole request was sent; unset before.
     pub(crate) asked: Option<Instant>,
+    /// Whether the response is complete and the end of the connection awaited.
+    pub(crate) lingers: bool,
     /// The longest that the event loop was late during the flight, ms.
     pub(crate) late: Msec,
 }

@@ -24,6 +24,10 @@ use crate::zone::slot::Published;
 /// keeps its time would otherwise never find a dead peer.
 const MAX_REPEATS: u8 = 3;
 
+/// A peer that keeps its connection after a complete response is left alone for this part of the
+/// timeout; then this side ends, so that the peer does.
+const LINGER: Msec = 4;
+
 /// Bytes read from a peer at a time.
 const READ_BUFFER: usize = 16 * 1024;
 
@@ -88,7 +92,7 @@ impl Worker {
         for at in due.drain(..) {
             match self.peers.get(at).map(|peer| &peer.phase) {
                 Some(Phase::Waiting(due)) => self.begin_probe(at, *due),
-                Some(Phase::Probing(_)) => self.on_deadline(at),
+                Some(Phase::Probing(_)) => self.on_time(at),
                 _ => {}
             }
         }
@@ -189,7 +193,8 @@ impl Worker {
                 let Ok((connection, is_connected)) = opened else {
                     return self.finish(at, Outcome::BadConnection);
                 };
-                peer.phase = Phase::Probing(Flight { connection, asked: None, late: 0 });
+                peer.phase =
+                    Phase::Probing(Flight { connection, asked: None, late: 0, lingers: false });
                 self.wheel.set(id, deadline);
                 if is_connected {
                     self.on_event(at, Event::Connected);
@@ -237,7 +242,10 @@ impl Worker {
                 Read::Bytes(count) => Event::Received(buffer.get(..count).unwrap_or_default()),
                 Read::End => Event::Closed,
                 Read::Failed => Event::Failed,
-                Read::Nothing => break,
+                Read::Nothing => {
+                    self.linger(at);
+                    break;
+                }
             };
             let is_last = !matches!(event, Event::Received(_));
             self.on_event(at, event);
@@ -246,6 +254,36 @@ impl Worker {
             }
         }
         self.buffer = buffer;
+    }
+
+    /// A response is complete, and the peer has not closed: waits for more bytes or the end.
+    fn linger(&mut self, at: usize) {
+        let Some(peer) = self.peers.get_mut(at) else { return };
+        let (Phase::Probing(flight), Some(probe)) = (&mut peer.phase, &peer.probe) else { return };
+        let Some(watch) = self.watches.get(peer.watch) else { return };
+        if probe.awaits_end() && !flight.lingers {
+            flight.lingers = true;
+            let patience = now() + watch.check.timeout / LINGER;
+            if let Ok(id) = u32::try_from(at) {
+                self.wheel.set(id, probe.deadline().min(patience));
+            }
+        }
+    }
+
+    /// The time that a probe was given is over: its patience with a peer that keeps a connection
+    /// after a complete response, or its timeout.
+    fn on_time(&mut self, at: usize) {
+        let Some(peer) = self.peers.get_mut(at) else { return };
+        let (Phase::Probing(flight), Some(probe)) = (&mut peer.phase, &peer.probe) else { return };
+        let deadline = probe.deadline();
+        if now() >= deadline {
+            return self.on_deadline(at);
+        }
+        // The peer sees the end of the stream, and ends its own.
+        flight.connection.end();
+        if let Ok(id) = u32::try_from(at) {
+            self.wheel.set(id, deadline);
+        }
     }
 
     /// The timeout of a probe has passed.

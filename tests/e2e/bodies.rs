@@ -40,15 +40,26 @@ fn check_09_a_body_that_the_close_ends_is_judged_like_one_of_known_length() {
 fn bytes_after_the_body_fail_in_whichever_segment_they_come() {
     let head = "HTTP/1.0 200 OK\r\n\r\nI_AM_ALIVE";
     let known = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\nI_AM_ALIVE";
+    let kept = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nI_AM_ALIVE";
     let answers = [
         Script::raw(format!("{head}!")),
         Script::pieces(&[head, "!"], PAUSE),
         Script::raw(format!("{known}!")),
+        Script::raw(format!("{kept}!")),
         Script::pieces(&[known, "!"], PAUSE),
+        Script::pieces(&[kept, "!"], PAUSE),
     ];
 
     for code in codes(&expecting("I_AM_ALIVE"), answers) {
         assert_eq!(code, "bad_body");
+    }
+}
+
+#[test]
+fn a_peer_that_keeps_the_connection_is_judged_all_the_same() {
+    let kept = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nI_AM_ALIVE";
+    for code in codes(&expecting("I_AM_ALIVE"), [Script::send_and_hang(kept)]) {
+        assert_eq!(code, "ok");
     }
 }
 

@@ -4,7 +4,7 @@ use healthcheck_core::check::Check;
 use healthcheck_core::outcome::Outcome;
 use healthcheck_core::probe::Event;
 
-use crate::support::{check, in_any_segments, judged_after, run, text, ENDS};
+use crate::support::{check, in_any_segments, judged_after, run, ENDS};
 
 /// The outcome if "hello" is expected and the peer closes at the end.
 fn judge(response: &[u8]) -> Outcome {
@@ -171,22 +171,22 @@ fn a_body_of_any_bytes_and_beyond_the_buffer_is_compared() {
     }
 }
 
-/// Header lines of a response by length, and whether the peer keeps the connection.
-const CONNECTIONS: [(&str, bool); 14] = [
-    ("HTTP/1.1 200\r\n", true),
-    ("HTTP/1.1 200\r\nConnection: keep-alive\r\n", true),
-    ("HTTP/1.1 200\r\nConnection: upgrade\r\n", true),
-    ("HTTP/1.1 200\r\nConnection: closed\r\n", true),
-    ("HTTP/1.1 200\r\nConnection: close\r\n", false),
-    ("HTTP/1.1 200\r\nconnection: Foo , CLOSE\r\n", false),
-    ("HTTP/1.1 200\r\nConnection: foo\r\nConnection: close\r\n", false),
-    ("HTTP/1.1 200\r\nConnection: close, keep-alive\r\n", false),
-    ("HTTP/1.0 200\r\n", false),
-    ("HTTP/1.0 200\r\nConnection: close\r\n", false),
-    ("HTTP/1.0 200\r\nConnection: foo\r\n", false),
-    ("HTTP/1.0 200\r\nConnection: keep-alive, close\r\n", false),
-    ("HTTP/1.0 200\r\nConnection: Keep-Alive\r\n", true),
-    ("HTTP/1.0 200\r\nConnection: foo,keep-alive\r\n", true),
+/// Headers by which the peer keeps the connection or closes it.
+const CONNECTIONS: [&str; 14] = [
+    "HTTP/1.1 200\r\n",
+    "HTTP/1.1 200\r\nConnection: keep-alive\r\n",
+    "HTTP/1.1 200\r\nConnection: upgrade\r\n",
+    "HTTP/1.1 200\r\nConnection: closed\r\n",
+    "HTTP/1.1 200\r\nConnection: close\r\n",
+    "HTTP/1.1 200\r\nconnection: Foo , CLOSE\r\n",
+    "HTTP/1.1 200\r\nConnection: foo\r\nConnection: close\r\n",
+    "HTTP/1.1 200\r\nConnection: close, keep-alive\r\n",
+    "HTTP/1.0 200\r\n",
+    "HTTP/1.0 200\r\nConnection: close\r\n",
+    "HTTP/1.0 200\r\nConnection: foo\r\n",
+    "HTTP/1.0 200\r\nConnection: keep-alive, close\r\n",
+    "HTTP/1.0 200\r\nConnection: Keep-Alive\r\n",
+    "HTTP/1.0 200\r\nConnection: foo,keep-alive\r\n",
 ];
 
 /// The ways to send "hello" with an end that is not the close.
@@ -196,14 +196,13 @@ const CODINGS: [(&str, &str); 2] = [
 ];
 
 #[test]
-fn a_complete_body_passes_at_once_if_the_connection_persists_and_waits_for_the_close_if_not() {
-    for (header, persists) in CONNECTIONS {
+fn a_complete_body_waits_for_the_end_whether_the_connection_persists_or_not() {
+    for header in CONNECTIONS {
         for (fields, body) in CODINGS {
             let stream = format!("{header}{fields}\r\n{body}");
             let check = check(Some(b"hello"));
 
-            let judged = judged_after(&check, stream.as_bytes());
-            assert_eq!(judged, persists.then_some((stream.len(), Outcome::Ok)), "{header:?}");
+            assert_eq!(judged_after(&check, stream.as_bytes()), None, "{header:?}");
             for end in ENDS {
                 let outcome = in_any_segments(&check, stream.as_bytes(), end);
                 assert_eq!(outcome, Outcome::Ok, "{header:?}");
@@ -213,25 +212,12 @@ fn a_complete_body_passes_at_once_if_the_connection_persists_and_waits_for_the_c
 }
 
 #[test]
-fn bytes_after_the_body_fail_unless_a_persistent_connection_brings_them_after_the_verdict() {
-    for (header, persists) in CONNECTIONS {
+fn bytes_after_the_body_fail_whichever_segment_they_come_in() {
+    for header in CONNECTIONS {
         for (fields, body) in CODINGS {
-            let whole = format!("{header}{fields}\r\n{body}HTTP/1.1 200\r\n\r\n").into_bytes();
-            let check = check(Some(b"hello"));
-            assert_eq!(run(&check, [&whole[..]], Event::Closed), Outcome::BadBody, "{header:?}");
-
-            let end = header.len() + fields.len() + 2 + body.len();
-            for at in 1..whole.len() {
-                let (first, second) = whole.split_at(at);
-                let passes = persists && at == end;
-                let outcome = if passes { Outcome::Ok } else { Outcome::BadBody };
-                assert_eq!(
-                    run(&check, [first, second], Event::Closed),
-                    outcome,
-                    "split at {at}: {}",
-                    text(&whole)
-                );
-            }
+            let whole = format!("{header}{fields}\r\n{body}HTTP/1.1 200\r\n\r\n");
+            let outcome = in_any_segments(&check(Some(b"hello")), whole.as_bytes(), Event::Closed);
+            assert_eq!(outcome, Outcome::BadBody, "{header:?}");
         }
     }
 }

@@ -19,9 +19,9 @@ fn refuse<T>(outcome: Outcome) -> Read<T> {
     Err(Stop::Verdict(outcome))
 }
 
-/// Judges `stream`, cut into segments at `cuts`, and ended by `end`.
-pub(crate) fn judge(check: &Check, stream: &[u8], cuts: &[usize], end: Event<'_>) -> Outcome {
-    match read(check, stream, cuts, end) {
+/// Judges `stream`, ended by `end`, however it was cut into segments.
+pub(crate) fn judge(check: &Check, stream: &[u8], end: Event<'_>) -> Outcome {
+    match read(check, stream, end) {
         Ok(outcome) | Err(Stop::Verdict(outcome)) => outcome,
         Err(Stop::Dry) => without_verdict(end),
     }
@@ -36,8 +36,8 @@ fn without_verdict(end: Event<'_>) -> Outcome {
     }
 }
 
-fn read(check: &Check, stream: &[u8], cuts: &[usize], end: Event<'_>) -> Read<Outcome> {
-    let (version, fields, body_at) = read_header(stream, check.buffer)?;
+fn read(check: &Check, stream: &[u8], end: Event<'_>) -> Read<Outcome> {
+    let (fields, body_at) = read_header(stream, check.buffer)?;
     let Some(expected) = check.expected.as_deref() else {
         return Ok(Outcome::Ok);
     };
@@ -49,9 +49,6 @@ fn read(check: &Check, stream: &[u8], cuts: &[usize], end: Event<'_>) -> Read<Ou
     let codings: Vec<String> = values(&fields, "transfer-encoding");
     let chunked = codings.iter().rev().find(|coding| !coding.is_empty());
     let chunked = chunked.is_some_and(|coding| coding == "chunked");
-    let options = values(&fields, "connection");
-    let has = |option: &str| options.iter().any(|o| o == option);
-    let persists = !has("close") && (version == b'1' || has("keep-alive"));
 
     let body = &stream[body_at..];
     let used = if check.request.starts_with(b"HEAD ") {
@@ -84,20 +81,14 @@ fn read(check: &Check, stream: &[u8], cuts: &[usize], end: Event<'_>) -> Read<Ou
         });
     };
 
-    let is_last_byte = used == body.len();
-    let is_last_of_its_segment = cuts.contains(&(body_at + used));
-    Ok(if is_last_byte || persists && is_last_of_its_segment {
-        Outcome::Ok
-    } else {
-        Outcome::BadBody
-    })
+    Ok(if used == body.len() { Outcome::Ok } else { Outcome::BadBody })
 }
 
 /// Name in lower case, and value with its folds in it.
 type Field = (String, Vec<u8>);
 
-/// Minor version and fields of the final header, and where the body begins.
-fn read_header(stream: &[u8], buffer: usize) -> Read<(u8, Vec<Field>, usize)> {
+/// Fields of the final header, and where the body begins.
+fn read_header(stream: &[u8], buffer: usize) -> Read<(Vec<Field>, usize)> {
     let area = &stream[..stream.len().min(buffer)];
     let mut lines = area.split_inclusive(|byte| *byte == b'\n');
     let mut at = 0;
@@ -110,7 +101,7 @@ fn read_header(stream: &[u8], buffer: usize) -> Read<(u8, Vec<Field>, usize)> {
             return refuse(Outcome::BadStatusLine);
         }
         let status = complete(status, area, buffer)?;
-        let (version, code) = read_status(status).ok_or(Stop::Verdict(Outcome::BadStatusLine))?;
+        let code = read_status(status).ok_or(Stop::Verdict(Outcome::BadStatusLine))?;
         let is_interim = code.starts_with('1') && code != "101";
         if code != "200" && !is_interim {
             return refuse(Outcome::BadCode);
@@ -132,7 +123,7 @@ fn read_header(stream: &[u8], buffer: usize) -> Read<(u8, Vec<Field>, usize)> {
         }
         let fields = read_fields(&block).ok_or(Stop::Verdict(Outcome::MalformedHeader))?;
         if !is_interim {
-            return Ok((version, fields, at));
+            return Ok((fields, at));
         }
     }
 }
@@ -157,7 +148,7 @@ fn is_text(byte: u8) -> bool {
     byte == b'\t' || byte >= b' ' && byte != 0x7f
 }
 
-fn read_status(line: &[u8]) -> Option<(u8, String)> {
+fn read_status(line: &[u8]) -> Option<String> {
     let line = without_line_end(line);
     let version = *line.get(7)?;
     let code = line.get(9..12)?;
@@ -168,7 +159,7 @@ fn read_status(line: &[u8]) -> Option<(u8, String)> {
         && code.iter().all(u8::is_ascii_digit)
         && (rest.is_empty() || rest[0] == b' ')
         && rest.iter().all(|byte| is_text(*byte));
-    is_good.then(|| (version, String::from_utf8(code.to_vec()).unwrap()))
+    is_good.then(|| String::from_utf8(code.to_vec()).unwrap())
 }
 
 fn read_fields(lines: &[&[u8]]) -> Option<Vec<Field>> {

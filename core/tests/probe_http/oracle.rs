@@ -37,7 +37,7 @@ pub(crate) fn agree(check: &Check, stream: &[u8], cuts: &[usize]) {
     for end in ENDS {
         assert_eq!(
             run(check, segments.iter().copied(), end),
-            judge(check, stream, cuts, end),
+            judge(check, stream, end),
             "{end:?} after {} cut at {cuts:?} for {check:?}",
             text(stream)
         );
@@ -226,7 +226,7 @@ fn the_generated_cases_reach_every_outcome_of_a_response_often() {
 
     for _ in 0..2_000 {
         let case = case().new_tree(&mut runner).unwrap().current();
-        let outcome = judge(&case.check, &case.stream, &case.cuts, Event::Closed);
+        let outcome = judge(&case.check, &case.stream, Event::Closed);
         *counts.entry(outcome).or_default() += 1;
     }
 

@@ -14,7 +14,6 @@ pub(super) struct Body {
     end: End,
     /// Bytes of the expected body that have come and were right.
     matched: usize,
-    persistent: bool,
 }
 
 /// How the end of the body is known.
@@ -58,7 +57,7 @@ impl Body {
             None => End::Close,
         };
 
-        Ok(Body { end, matched: 0, persistent: head.persistent })
+        Ok(Body { end, matched: 0 })
     }
 
     /// Compares the bytes that came next, none of them right after the header too.
@@ -91,12 +90,8 @@ impl Body {
             }
         };
 
-        Ok(match (is_complete, self.persistent) {
-            (false, _) => Step::NeedMore,
-            (true, true) => Step::Settled(Outcome::Ok),
-            // The peer will close; whatever it says before that is part of its answer.
-            (true, false) => Step::Held(Outcome::Ok),
-        })
+        // Whatever the peer says before it closes is part of its answer.
+        Ok(if is_complete { Step::Held(Outcome::Ok) } else { Step::NeedMore })
     }
 
     /// The verdict if the connection ends before the one that [`take`](Body::take) waits for.

@@ -23,8 +23,6 @@ pub(super) struct Head {
     pub(super) length: Length,
     /// The last transfer coding is "chunked".
     pub(super) chunked: bool,
-    /// The peer keeps the connection open after the body.
-    pub(super) persistent: bool,
 }
 
 /// All Content-Length fields of a header together.
@@ -166,8 +164,6 @@ impl Head {
     fn of(response: &Response<'_, '_>) -> Head {
         let mut length = Length::Absent;
         let mut chunked = false;
-        let mut close = false;
-        let mut keep_alive = response.version == Some(1);
 
         for header in response.headers.iter() {
             if header.name.eq_ignore_ascii_case("Content-Length") {
@@ -176,15 +172,10 @@ impl Head {
                 if let Some(coding) = elements(header.value).rfind(|coding| !coding.is_empty()) {
                     chunked = coding.eq_ignore_ascii_case(b"chunked");
                 }
-            } else if header.name.eq_ignore_ascii_case("Connection") {
-                for option in elements(header.value) {
-                    close |= option.eq_ignore_ascii_case(b"close");
-                    keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-                }
             }
         }
 
-        Head { length, chunked, persistent: keep_alive && !close }
+        Head { length, chunked }
     }
 }
 
