@@ -132,6 +132,18 @@ impl PeerConnection {
         unsafe { (self.0.as_ref().read, self.0.as_ref().write) }
     }
 
+    /// Makes the next read ask the system, also when no event announced anything: an interrupted
+    /// wait lets timers run before the events that came meanwhile.
+    pub(crate) fn expect_bytes(&mut self) {
+        let (read, _) = self.events();
+        // SAFETY: the read event of an open connection; nginx's receive function takes -1 for
+        // "unknown, ask".
+        unsafe {
+            (*read).available = -1;
+            (*read).set_ready(1);
+        }
+    }
+
     /// Reads what is there.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Read {
         let c = self.0.as_ptr();

@@ -1,5 +1,6 @@
 //! Which peers this process probes: taking, renewing and giving back leases.
 
+use core::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use healthcheck_core::lease::{Holder, Lease, GRACE};
@@ -61,7 +62,7 @@ impl Worker {
             watch.complete = false;
             return;
         }
-        let check = Arc::clone(&watch.check);
+        let (check, generation) = (Arc::clone(&watch.check), watch.generation);
         let (lease, next_due) = (slot.lease(), slot.next_due());
 
         // A foreign peer that is probed on time has a live holder; asking the system costs a call.
@@ -88,6 +89,10 @@ impl Worker {
         let held = Held { lease: mine, epoch: slot.begin_epoch() };
         slot.set_next_due(start);
         slot.land();
+        if lease.pid() != 0 {
+            // Its last holder may have been killed between publishing a flip and telling of it.
+            generation.fetch_add(1, Ordering::Release);
+        }
         debug!("healthcheck: lease of {} taken", peer.name.escape_ascii());
         self.wait(at, start);
         if let Some(peer) = self.peers.get_mut(at) {

@@ -288,7 +288,10 @@ impl Worker {
 
     /// The timeout of a probe has passed.
     fn on_deadline(&mut self, at: usize) {
+        let Some(peer) = self.peers.get_mut(at) else { return };
+        let Phase::Probing(flight) = &mut peer.phase else { return };
         // What came in time but was not read yet decides.
+        flight.connection.expect_bytes();
         self.on_readable(at);
         let Some(peer) = self.peers.get_mut(at) else { return };
         let Phase::Probing(flight) = &peer.phase else { return };
