@@ -8,9 +8,14 @@ use support::{check, process, servers, wait_until, Config, Nginx, Peer, Script, 
 /// How long a worker is stopped: several timeouts and periods.
 const STOP: Duration = Duration::from_millis(1500);
 
-fn stop_and_continue(pid: u32) {
+/// Stops a worker, and returns when it has stopped: it may be about to accept a connection.
+fn stop(pid: u32) {
     process::signal(pid, libc::SIGSTOP).expect("a worker");
     wait_until(LIMIT, "the worker stands", || process::is_stopped(pid));
+}
+
+fn stop_and_continue(pid: u32) {
+    stop(pid);
     sleep(STOP);
     process::signal(pid, libc::SIGCONT).expect("a worker");
 }
@@ -60,8 +65,7 @@ fn a_peer_that_falls_sick_while_its_prober_stands_still_is_noticed_by_another() 
     nginx.wait_probed();
 
     let owner = nginx.wait_row(&peer, "has an owner", |row| row.owner_pid != 0).owner_pid;
-    process::signal(owner, libc::SIGSTOP).expect("a worker");
-    wait_until(LIMIT, "the owner stands", || process::is_stopped(owner));
+    stop(owner);
     peer.healthy(false);
     let row = nginx.wait_down(&peer, true);
     assert_ne!(row.owner_pid, owner);
@@ -84,7 +88,7 @@ fn an_answer_that_comes_to_a_prober_too_late_is_not_believed() {
 
     wait_until(LIMIT, "the first probe", || peer.probe_count() == 1);
     let owner = nginx.row(&peer).owner_pid;
-    process::signal(owner, libc::SIGSTOP).expect("a worker");
+    stop(owner);
     let stopped = Instant::now();
     nginx.wait_down(&peer, true);
     // Two to three seconds after the next probe was due: here after the timeout. One is for noise.
@@ -107,7 +111,7 @@ fn what_has_arrived_when_the_time_is_over_still_counts() {
 
     wait_until(LIMIT, "the first probe", || peer.probe_count() == 1);
     let worker = nginx.workers()[0];
-    process::signal(worker, libc::SIGSTOP).expect("a worker");
+    stop(worker);
     // Past the answer, and past the timeout.
     sleep(Duration::from_millis(2500));
     process::signal(worker, libc::SIGCONT).expect("a worker");
