@@ -95,7 +95,11 @@ impl Request {
             (*r).headers_out.content_length_n = i64::try_from(length).unwrap_or(-1);
 
             let rc = ngx_http_send_header(r);
-            if rc == NGX_ERROR as ngx_int_t || rc > NGX_OK as ngx_int_t || (*r).header_only() != 0 {
+            // nginx's own modules ask `header_only`, whose bit bindgen misplaces from 1.30 on, where
+            // a 16-bit field stands before it. A filter may have made a 304 of the 200.
+            let is_header_only = (*r).method & NGX_HTTP_HEAD as usize != 0
+                || (*r).headers_out.status != NGX_HTTP_OK as usize;
+            if rc == NGX_ERROR as ngx_int_t || rc > NGX_OK as ngx_int_t || is_header_only {
                 return rc;
             }
             let buffer = ngx_pcalloc((*r).pool, size_of::<ngx_buf_t>()).cast::<ngx_buf_t>();
