@@ -1,9 +1,11 @@
 //! A worker that stands still is no reason to call a peer sick.
 
-use std::thread::sleep;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use support::{check, process, servers, wait_until, Config, Nginx, Peer, Script, LIMIT};
+use support::{check, process, servers, wait_until, Config, Nginx, Peer, Port, Script, LIMIT};
 
 /// How long a worker is stopped: several timeouts and periods.
 const STOP: Duration = Duration::from_millis(1500);
@@ -119,4 +121,34 @@ fn what_has_arrived_when_the_time_is_over_still_counts() {
     let row = nginx.wait_row(&peer, "has a verdict", |row| row.concurrent > 0);
     assert_eq!((row.code.as_str(), row.down), ("ok", false));
     assert_eq!((row.probes, peer.probe_count()), (1, 1), "the answer was there, none is repeated");
+}
+
+#[test]
+fn a_request_that_could_not_leave_in_time_is_no_verdict() {
+    let port = Port::reserve();
+    let listener = port.listen_for_one().expect("the port");
+    let first = TcpStream::connect(port.address()).expect("the only place");
+    let body = format!("{} server {port};", check(60_000, 2500, 1));
+    let nginx = Nginx::start(&Config::new().upstream("backend", body));
+
+    // The probe's connection is not made before the worker stands, its request not sent before
+    // the time is over.
+    nginx.wait_row(&port, "is being probed", |row| row.last_action_ms > 0);
+    let worker = nginx.workers()[0];
+    stop(worker);
+    drop(first);
+    let server = thread::spawn(move || {
+        let answer = |mut stream: TcpStream| {
+            let mut request = [0; 100];
+            let asked = stream.read(&mut request).is_ok_and(|count| count > 0);
+            asked && stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").is_ok()
+        };
+        listener.incoming().flatten().any(answer)
+    });
+    sleep(Duration::from_millis(3500));
+    process::signal(worker, libc::SIGCONT).expect("a worker");
+
+    let row = nginx.wait_row(&port, "has a verdict", |row| row.concurrent > 0);
+    assert_eq!((row.code.as_str(), row.failures, row.down), ("ok", 0, false));
+    assert!(server.join().expect("the peer"));
 }

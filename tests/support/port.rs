@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::mem;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -44,6 +44,22 @@ impl Port {
         bind(&socket, &address)?;
 
         Ok(Port { address: local_address(&socket)?, _socket: socket })
+    }
+
+    /// Listens with room for a single connection that nobody has accepted: further ones wait until
+    /// their next attempt, about a second later.
+    ///
+    /// # Errors
+    /// Those of `bind` and `listen`.
+    pub fn listen_for_one(&self) -> io::Result<TcpListener> {
+        let socket = stream_socket(&self.address)?;
+        bind(&socket, &self.address)?;
+        // SAFETY: no pointers; the socket is open.
+        if unsafe { libc::listen(socket.as_raw_fd(), 0) } == 0 {
+            Ok(TcpListener::from(socket))
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 
     /// Address and port.
@@ -130,7 +146,7 @@ fn bind(socket: &OwnedFd, address: &SocketAddr) -> io::Result<()> {
 
 fn local_address(socket: &OwnedFd) -> io::Result<SocketAddr> {
     // std reads it from any socket of these families, listening or not.
-    let socket = std::net::TcpListener::from(socket.try_clone()?);
+    let socket = TcpListener::from(socket.try_clone()?);
     socket.local_addr()
 }
 
@@ -178,7 +194,6 @@ fn size_of_socklen<T>() -> libc::socklen_t {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
 
     #[test]
     fn a_reserved_port_refuses_until_somebody_listens() {
