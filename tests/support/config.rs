@@ -202,7 +202,7 @@ impl Config {
         writeln!(
             out,
             "    add_header X-Peer $upstream_addr always;\n    add_header X-Worker $pid always;\n    \
-             proxy_next_upstream off;\n    proxy_connect_timeout 5s;\n    proxy_read_timeout 5s;\n    \
+             proxy_next_upstream off;\n    proxy_connect_timeout 15s;\n    proxy_read_timeout 15s;\n    \
              location = /generation {{ return 200 {generation}; }}"
         )?;
         if self.pages {
