@@ -71,7 +71,7 @@ impl Observer for Events {
 }
 
 impl Worker {
-    /// Does what is due, and sets the timer for what comes next.
+    /// Does what is due.
     fn tick(&mut self) {
         let now = now();
         if let Some(due) = self.timer.fired() {
