@@ -10,14 +10,15 @@ const FAILED: u64 = 1 << 1;
 const OUTCOME_SHIFT: u32 = 2;
 const OUTCOME_MASK: u64 = 0x3f;
 const RUN_SHIFT: u32 = 8;
-const RUN_MASK: u64 = 0xff_ffff;
+const RUN_MASK: u64 = 0x7f_ffff;
+const AWAITED: u64 = 1 << 31;
 const EPOCH_SHIFT: u32 = 32;
 
 /// Epoch, run count, last outcome and health of one peer.
 ///
 /// Bit 0: down. Bit 1: the last outcome failed. Bits 2-7: the last outcome
-/// ([`Outcome::bits`], 0 = none yet). Bits 8-31: equal verdicts in a row. Bits 32-63: the lease
-/// epoch. Zero is valid and means "unknown, counts as up".
+/// ([`Outcome::bits`], 0 = none yet). Bits 8-30: equal verdicts in a row. Bit 31: down until the first
+/// pass. Bits 32-63: the lease epoch. Zero is valid and means "unknown, counts as up".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Health(u64);
 
@@ -32,7 +33,7 @@ pub enum Flip {
 
 impl Health {
     /// The largest run count that is kept; longer runs stay there.
-    pub const MAX_RUN: u32 = 0xff_ffff;
+    pub const MAX_RUN: u32 = 0x7f_ffff;
 
     /// The word as a slot stores it.
     pub const fn from_bits(bits: u64) -> Health {
@@ -76,6 +77,22 @@ impl Health {
         Health((self.0 & ((1 << EPOCH_SHIFT) - 1)) | (epoch << EPOCH_SHIFT))
     }
 
+    /// Whether the peer was just started, and is down until its first pass.
+    pub const fn is_awaited(self) -> bool {
+        self.0 & AWAITED != 0
+    }
+
+    /// The health of a peer that was just started: nothing is known of it, and it is down until its
+    /// first pass. Failures before that are no verdict: it may not listen yet.
+    pub const fn awaited(self) -> Health {
+        Health((self.epoch() << EPOCH_SHIFT) | AWAITED | DOWN)
+    }
+
+    /// The same health without patience: a peer that has not passed so far is down like any other.
+    pub const fn given_up(self) -> Health {
+        Health(self.0 & !AWAITED)
+    }
+
     /// The word after one more probe, and the change of health it causes, if any.
     ///
     /// `fall` failures in a row take the peer down, `rise` passes in a row bring it back; both
@@ -86,7 +103,7 @@ impl Health {
         let run = if same { self.run().saturating_add(1).min(Health::MAX_RUN) } else { 1 };
         let flip = match (self.is_down(), failed) {
             (false, true) if run >= fall => Some(Flip::Down),
-            (true, false) if run >= rise => Some(Flip::Up),
+            (true, false) if run >= rise || self.is_awaited() => Some(Flip::Up),
             _ => None,
         };
         let down = match flip {
@@ -98,7 +115,8 @@ impl Health {
             | (u64::from(run) << RUN_SHIFT)
             | (u64::from(outcome.bits()) << OUTCOME_SHIFT)
             | if failed { FAILED } else { 0 }
-            | if down { DOWN } else { 0 };
+            | if down { DOWN } else { 0 }
+            | if down { self.0 & AWAITED } else { 0 };
         (Health(word), flip)
     }
 }
@@ -166,6 +184,19 @@ mod tests {
         let (next, _) = full.observe(Outcome::Ok, 2, 2);
         assert_eq!(next.run(), Health::MAX_RUN);
         assert_eq!(next.epoch(), 0);
+    }
+
+    #[test]
+    fn an_awaited_peer_is_down_until_its_first_pass_however_often_it_fails() {
+        let (sick, _) = after(&[Outcome::BadCode; 2], 2, 2);
+        let awaited = sick.next_epoch().awaited();
+        assert!(awaited.is_down() && awaited.outcome().is_none());
+        assert_eq!((awaited.run(), awaited.epoch()), (0, 1));
+        let (failed, flip) = awaited.observe(Outcome::BadConnection, 1, 5);
+        assert!(failed.is_awaited() && failed.is_down() && flip.is_none());
+        let (passed, flip) = failed.observe(Outcome::Ok, 1, 5);
+        assert_eq!((passed.is_awaited(), passed.is_down(), flip), (false, false, Some(Flip::Up)));
+        assert!(failed.given_up().is_down() && !failed.given_up().is_awaited());
     }
 
     #[test]

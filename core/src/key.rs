@@ -26,6 +26,16 @@ impl Key {
         Key::of_parts(b"p", upstream, address)
     }
 
+    /// The key of the program behind server line `number` of the upstream with this name.
+    pub fn of_program(upstream: &[u8], number: usize) -> Key {
+        Key::of_parts(b"s", upstream, &number.to_le_bytes())
+    }
+
+    /// The key of the supervisord at this address, as the configuration writes it.
+    pub fn of_supervisord(address: &[u8]) -> Key {
+        Key::of_parts(b"d", address, &[])
+    }
+
     fn of_parts(kind: &[u8], first: &[u8], second: &[u8]) -> Key {
         let mut hasher = SipHasher13::new();
         hasher.write(kind);

@@ -16,14 +16,22 @@
 )]
 
 pub mod check;
+pub mod command_page;
+pub mod ending;
+pub mod failures;
 pub mod health;
 pub mod key;
 pub mod lease;
 pub mod outcome;
 pub mod probe;
+pub mod program;
+pub mod programs;
+pub mod queue;
 pub mod report;
 pub mod schedule;
 pub mod status;
+pub mod supervision;
+pub mod supervisor;
 pub mod value;
 pub mod wheel;
 

@@ -51,6 +51,60 @@ pub struct PeerReport<'a> {
     pub failures: u64,
     /// When it last went down or up, in milliseconds since 1970; `None` = never.
     pub last_change_ms: Option<u64>,
+    /// The program of its server line; `None` where no `supervisord` manages the upstream.
+    pub program: Option<ProgramReport<'a>>,
+}
+
+/// One program: what the module makes of it, what supervisord says, and what it was last told.
+/// All peers of one server line share it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProgramReport<'a> {
+    /// Position of the server line in its upstream, from 0.
+    pub number: u32,
+    /// What supervisord calls it; empty with `supervisord none`.
+    pub name: Cow<'a, [u8]>,
+    /// `down`, `starting`, `up` or `stopping`.
+    pub state: &'static str,
+    /// supervisord's name for the state it last reported, such as `RUNNING`; `None` before the
+    /// first report, and with `supervisord none`.
+    pub reported_state: Option<&'static str>,
+    /// The process that it reported; 0 = none.
+    pub reported_pid: u32,
+    /// Whether the configuration marks the server line `down` and nobody has started it by URL since.
+    pub admin_down: bool,
+    /// The last command, `start` or `stop`; `None` before the first.
+    pub last_command: Option<&'static str>,
+    /// When it was accepted, in milliseconds since 1970; 0 = never.
+    pub last_command_ms: u64,
+    /// How it ended, such as `ok` or `fault 50 SPAWN_ERROR`; `None` before the first.
+    pub last_result: Option<Cow<'a, str>>,
+    /// Requests that it is serving, on the whole machine.
+    pub running: u64,
+}
+
+/// One upstream, as far as holding requests and load go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamReport<'a> {
+    /// Its name.
+    pub name: &'a [u8],
+    /// Requests held at this moment, on the whole machine.
+    pub held: u64,
+    /// How many requests one worker may hold; `None` = no queue.
+    pub queue: Option<u32>,
+    /// Hundredths of requests per second for each active program over the last interval; `None`
+    /// before the end of the first, and where no load is measured.
+    pub load: Option<u64>,
+    /// Requests since the zone was made.
+    pub requests: u64,
+    /// Whether its programs are managed, by a supervisord or with `supervisord none`.
+    pub managed: bool,
+}
+
+impl UpstreamReport<'_> {
+    /// Whether it has anything to show but its name.
+    pub fn is_notable(&self) -> bool {
+        self.managed || self.queue.is_some()
+    }
 }
 
 impl PeerReport<'_> {
@@ -78,4 +132,6 @@ pub struct PageReport<'a> {
     pub generated_ms: u64,
     /// Every peer, in the order of their indices.
     pub peers: &'a [PeerReport<'a>],
+    /// Every upstream, in the order of the configuration.
+    pub upstreams: &'a [UpstreamReport<'a>],
 }

@@ -123,7 +123,7 @@ fn count(digits: &[u8], arg: &[u8]) -> Result<u32, ValueError> {
 
 /// An integer of digits alone; one too large for the type is its largest value, which is beyond
 /// every range of this file.
-fn integer(digits: &[u8]) -> Option<u64> {
+pub(crate) fn integer(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use healthcheck_core::outcome::Outcome;
-use healthcheck_core::report::{PageReport, PeerReport};
+use healthcheck_core::report::{PageReport, PeerReport, ProgramReport, UpstreamReport};
 use healthcheck_core::status::{
     format_by_name, format_from_argument, format_from_query, DEFAULT_FORMAT, STATUS_FORMATS,
 };
@@ -37,9 +37,36 @@ fn hostile_peers() -> Vec<PeerReport<'static>> {
             last_change_ms: Some(u64::MAX),
             latency_ms: Some(u64::MAX),
             weight: u32::MAX,
+            program: Some(hostile_program(text)),
             ..PeerReport::default()
         })
         .collect()
+}
+
+fn hostile_program(text: &[u8]) -> ProgramReport<'_> {
+    ProgramReport {
+        number: u32::MAX,
+        name: Cow::Borrowed(text),
+        state: "stopping",
+        reported_state: Some("UNKNOWN"),
+        reported_pid: u32::MAX,
+        admin_down: true,
+        last_command: Some("start"),
+        last_command_ms: u64::MAX,
+        last_result: Some(String::from_utf8_lossy(text)),
+        running: u64::MAX,
+    }
+}
+
+fn hostile_upstream(name: &[u8]) -> UpstreamReport<'_> {
+    UpstreamReport {
+        name,
+        held: u64::MAX,
+        queue: Some(u32::MAX),
+        load: Some(u64::MAX),
+        requests: u64::MAX,
+        managed: true,
+    }
 }
 
 /// The page in the format of that name.
@@ -52,27 +79,43 @@ fn page(name: &str, report: &PageReport<'_>) -> String {
 /// Names of all peers as a reader of that format gets them; a new format gets its reader here.
 fn names(format: &str, page: &str) -> Vec<String> {
     match format {
-        "html" => {
-            let options = roxmltree::ParsingOptions {
-                allow_dtd: true,
-                ..roxmltree::ParsingOptions::default()
-            };
-            let document = roxmltree::Document::parse_with_options(page, options).unwrap();
-            let rows = document.descendants().filter(|node| node.has_tag_name("tr")).skip(1);
-            rows.map(|row| {
-                let cells: Vec<_> = row.children().filter(|node| node.is_element()).collect();
-                assert_eq!(cells.len(), 16);
-                cells[1].text().unwrap_or_default().to_owned()
-            })
-            .collect()
-        }
-        "json" => {
-            let page: serde_json::Value = serde_json::from_str(page).unwrap();
-            let peers = page["peers"].as_array().unwrap().iter();
-            peers.map(|peer| peer["name"].as_str().unwrap().to_owned()).collect()
-        }
+        "html" => html_names(page, 0, 19, 1),
+        "json" => json_names(page, "peers"),
         _ => panic!("no reader for the format {format}"),
     }
+}
+
+/// Likewise of all upstreams.
+fn upstream_names(format: &str, page: &str) -> Vec<String> {
+    match format {
+        "html" => html_names(page, 1, 5, 0),
+        "json" => json_names(page, "upstreams"),
+        _ => panic!("no reader for the format {format}"),
+    }
+}
+
+/// One column of one table, whose rows all have that many columns.
+fn html_names(page: &str, table: usize, columns: usize, column: usize) -> Vec<String> {
+    let options =
+        roxmltree::ParsingOptions { allow_dtd: true, ..roxmltree::ParsingOptions::default() };
+    let document = roxmltree::Document::parse_with_options(page, options).unwrap();
+    let mut tables = document.descendants().filter(|node| node.has_tag_name("table"));
+    let Some(table) = tables.nth(table) else { return Vec::new() };
+    let rows = table.children().filter(|node| node.has_tag_name("tr")).skip(1);
+
+    rows.map(|row| {
+        let cells: Vec<_> = row.children().filter(|node| node.is_element()).collect();
+        assert_eq!(cells.len(), columns);
+        assert!(cells.iter().all(|cell| cell.children().all(|child| child.is_text())));
+        cells[column].text().unwrap_or_default().to_owned()
+    })
+    .collect()
+}
+
+fn json_names(page: &str, list: &str) -> Vec<String> {
+    let page: serde_json::Value = serde_json::from_str(page).unwrap();
+    let items = page[list].as_array().unwrap().iter();
+    items.map(|item| item["name"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -90,10 +133,12 @@ fn every_format_has_a_name_and_a_content_type_of_its_own() {
 #[test]
 fn hostile_texts_stay_text_in_every_format() {
     let peers = hostile_peers();
+    let upstreams = HOSTILE.map(hostile_upstream);
     let report = PageReport {
         module_version: "<b>&\"\0",
         nginx_version: "\n]]>",
         peers: &peers,
+        upstreams: &upstreams,
         ..PageReport::default()
     };
 
@@ -101,15 +146,20 @@ fn hostile_texts_stay_text_in_every_format() {
         let page = page(format.name(), &report);
         assert!(!page.contains(|char| char < ' ' && char != '\n'), "{page:?}");
 
-        let names = names(format.name(), &page);
-        assert_eq!(names.len(), HOSTILE.len());
-        for (read, written) in names.iter().zip(HOSTILE) {
-            let written = String::from_utf8_lossy(written);
-            let same = |(read, written)| read == written || (read == '\u{fffd}' && odd(written));
-            assert!(read.chars().zip(written.chars()).all(same), "{read:?} for {written:?}");
-            assert_eq!(read.chars().count(), written.chars().count(), "{read:?} for {written:?}");
+        for names in [names(format.name(), &page), upstream_names(format.name(), &page)] {
+            assert_eq!(names.len(), HOSTILE.len());
+            for (read, written) in names.iter().zip(HOSTILE) {
+                same_text(read, &String::from_utf8_lossy(written));
+            }
         }
     }
+}
+
+fn same_text(read: &str, written: &str) {
+    let same = |(read, written)| read == written || (read == '\u{fffd}' && odd(written));
+
+    assert!(read.chars().zip(written.chars()).all(same), "{read:?} for {written:?}");
+    assert_eq!(read.chars().count(), written.chars().count(), "{read:?} for {written:?}");
 }
 
 /// Whether a format may replace this character.
@@ -124,9 +174,12 @@ fn a_text_never_adds_a_line() {
             name: Cow::Borrowed(text),
             upstream: text,
             server: Cow::Borrowed(text),
+            program: Some(hostile_program(text)),
             ..PeerReport::default()
         }];
-        page(name, &PageReport { peers: &peers, ..PageReport::default() }).lines().count()
+        let upstreams = [hostile_upstream(text)];
+        let report = PageReport { peers: &peers, upstreams: &upstreams, ..PageReport::default() };
+        page(name, &report).lines().count()
     };
 
     for format in STATUS_FORMATS {
@@ -158,6 +211,7 @@ fn a_page_without_peers_is_well_formed_in_every_format() {
     for format in STATUS_FORMATS {
         let page = page(format.name(), &PageReport::default());
         assert_eq!(names(format.name(), &page), Vec::<String>::new());
+        assert_eq!(upstream_names(format.name(), &page), Vec::<String>::new());
         assert!(page.ends_with('\n'));
     }
 }
@@ -229,12 +283,16 @@ proptest::proptest! {
             name: Cow::Borrowed(&bytes),
             upstream: &bytes,
             server: Cow::Borrowed(&bytes),
+            program: Some(hostile_program(&bytes)),
             ..PeerReport::default()
         }];
-        let report = PageReport { peers: &peers, ..PageReport::default() };
+        let upstreams = [hostile_upstream(&bytes)];
+        let report = PageReport { peers: &peers, upstreams: &upstreams, ..PageReport::default() };
 
         for format in STATUS_FORMATS {
-            assert_eq!(names(format.name(), &page(format.name(), &report)).len(), 1);
+            let page = page(format.name(), &report);
+            assert_eq!(names(format.name(), &page).len(), 1);
+            assert_eq!(upstream_names(format.name(), &page).len(), 1);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The HTML page: the original module's nine columns, then ours.
+//! The HTML page: the original module's nine columns, then ours; and a table of the upstreams that
+//! hold requests or manage programs.
 //!
 //! Valid XHTML 1.0 Strict, for people and for scripts that read the original's table. It links and
 //! loads nothing, and holds no text that could end an element or a line of its own accord.
@@ -7,7 +8,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use super::{rfc3339, StatusFormat};
-use crate::report::{PageReport, PeerReport};
+use crate::report::{PageReport, PeerReport, ProgramReport, UpstreamReport};
 
 /// The format `html`.
 pub(super) struct Html;
@@ -20,15 +21,11 @@ impl StatusFormat for Html {
         out.reserve(HEAD.len().saturating_add(page.peers.len().saturating_mul(ROW_ESTIMATE)));
         out.extend_from_slice(HEAD.as_bytes());
 
-        out.extend_from_slice(b"    <table border=\"1\">\n      <tr>\n");
-        for (title, _) in COLUMNS {
-            writeln!(out, "        <th>{title}</th>")?;
+        table(out, COLUMNS, page.peers, class, |cell, out, peer| cell(out, peer))?;
+        let upstreams = page.upstreams.iter().filter(|upstream| upstream.is_notable());
+        if upstreams.clone().next().is_some() {
+            table(out, UPSTREAM_COLUMNS, upstreams, |_| "", |cell, out, one| cell(out, one))?;
         }
-        out.extend_from_slice(b"      </tr>\n");
-        for peer in page.peers {
-            row(out, peer)?;
-        }
-        out.extend_from_slice(b"    </table>\n");
 
         footer(out, page)?;
         out.extend_from_slice(b"  </body>\n</html>\n");
@@ -59,8 +56,10 @@ const HEAD: &str = r#"<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN"
 /// Bytes that a row of usual names takes, so that a large page is allocated about once.
 const ROW_ESTIMATE: usize = 640;
 
-/// Writes the text of one cell.
+/// Writes the text of one cell of a peer's row.
 type Cell = fn(&mut Vec<u8>, &PeerReport<'_>) -> io::Result<()>;
+/// The same of an upstream's.
+type UpstreamCell = fn(&mut Vec<u8>, &UpstreamReport<'_>) -> io::Result<()>;
 
 /// Title and cell of each column. Scripts count on the first nine, which are the original's: their
 /// order, their titles and their raw numbers stay.
@@ -82,21 +81,53 @@ const COLUMNS: &[(&str, Cell)] = &[
     ("Probes sent", |out, peer| write!(out, "{}", peer.probes)),
     ("Failures", |out, peer| write!(out, "{}", peer.failures)),
     ("Last change", last_change),
+    ("Program", |out, peer| peer.program.as_ref().map_or(Ok(()), |it| program(out, it))),
+    ("supervisord says", |out, peer| peer.program.as_ref().map_or(Ok(()), |it| reported(out, it))),
+    ("Last command", |out, peer| peer.program.as_ref().map_or(Ok(()), |it| command(out, it))),
 ];
 
-fn row(out: &mut Vec<u8>, peer: &PeerReport<'_>) -> io::Result<()> {
-    out.extend_from_slice(match (peer.down, peer.checked) {
-        (true, _) => b"      <tr class=\"down\">\n",
-        (false, true) => b"      <tr>\n",
-        (false, false) => b"      <tr class=\"unchecked\">\n",
-    });
-    for (_, cell) in COLUMNS {
-        out.extend_from_slice(b"        <td>");
-        cell(out, peer)?;
-        out.extend_from_slice(b"</td>\n");
+/// The columns of the second table, which is there only if an upstream is notable.
+#[rustfmt::skip]
+const UPSTREAM_COLUMNS: &[(&str, UpstreamCell)] = &[
+    ("Upstream", |out, upstream| text(out, upstream.name)),
+    ("Requests held", |out, upstream| write!(out, "{}", upstream.held)),
+    ("Queue per worker", queue),
+    ("Load per program", load),
+    ("Requests", |out, upstream| write!(out, "{}", upstream.requests)),
+];
+
+/// A table of `rows`, each with its attributes; what a column has next to its title writes cells.
+fn table<'a, C, T: 'a>(
+    out: &mut Vec<u8>,
+    columns: &[(&str, C)],
+    rows: impl IntoIterator<Item = &'a T>,
+    attributes: impl Fn(&T) -> &'static str,
+    write: impl Fn(&C, &mut Vec<u8>, &T) -> io::Result<()>,
+) -> io::Result<()> {
+    out.extend_from_slice(b"    <table border=\"1\">\n      <tr>\n");
+    for (title, _) in columns {
+        writeln!(out, "        <th>{title}</th>")?;
     }
     out.extend_from_slice(b"      </tr>\n");
+    for row in rows {
+        writeln!(out, "      <tr{}>", attributes(row))?;
+        for (_, cell) in columns {
+            out.extend_from_slice(b"        <td>");
+            write(cell, out, row)?;
+            out.extend_from_slice(b"</td>\n");
+        }
+        out.extend_from_slice(b"      </tr>\n");
+    }
+    out.extend_from_slice(b"    </table>\n");
     Ok(())
+}
+
+fn class(peer: &PeerReport<'_>) -> &'static str {
+    match (peer.down, peer.checked) {
+        (true, _) => " class=\"down\"",
+        (false, true) => "",
+        (false, false) => " class=\"unchecked\"",
+    }
 }
 
 fn weight(out: &mut Vec<u8>, peer: &PeerReport<'_>) -> io::Result<()> {
@@ -117,6 +148,54 @@ fn last_change(out: &mut Vec<u8>, peer: &PeerReport<'_>) -> io::Result<()> {
     match peer.last_change_ms {
         Some(change) => write!(out, "{}", rfc3339(change)),
         None => write!(out, "never"),
+    }
+}
+
+fn program(out: &mut Vec<u8>, program: &ProgramReport<'_>) -> io::Result<()> {
+    if program.name.is_empty() {
+        write!(out, "{}", program.number)?;
+    } else {
+        text(out, &program.name)?;
+    }
+    write!(out, " {}", program.state)?;
+    if program.running > 0 {
+        write!(out, ", serving {}", program.running)?;
+    }
+    Ok(())
+}
+
+fn reported(out: &mut Vec<u8>, program: &ProgramReport<'_>) -> io::Result<()> {
+    match (program.reported_state, program.reported_pid) {
+        (Some(state), 0) => write!(out, "{state}"),
+        (Some(state), pid) => write!(out, "{state}, process {pid}"),
+        (None, _) => write!(out, "-"),
+    }
+}
+
+fn command(out: &mut Vec<u8>, program: &ProgramReport<'_>) -> io::Result<()> {
+    let Some(command) = program.last_command else {
+        return write!(out, "never");
+    };
+
+    write!(out, "{command} {}", rfc3339(program.last_command_ms))?;
+    if let Some(result) = &program.last_result {
+        out.extend_from_slice(b": ");
+        text(out, result.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn queue(out: &mut Vec<u8>, upstream: &UpstreamReport<'_>) -> io::Result<()> {
+    match upstream.queue {
+        Some(queue) => write!(out, "{queue}"),
+        None => write!(out, "-"),
+    }
+}
+
+fn load(out: &mut Vec<u8>, upstream: &UpstreamReport<'_>) -> io::Result<()> {
+    match upstream.load {
+        Some(load) => write!(out, "{}.{:02}/s", load / 100, load % 100),
+        None => write!(out, "-"),
     }
 }
 

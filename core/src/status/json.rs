@@ -9,7 +9,7 @@ use std::io;
 use serde::{Serialize, Serializer};
 
 use super::{rfc3339, StatusFormat};
-use crate::report::{PageReport, PeerReport};
+use crate::report::{PageReport, PeerReport, ProgramReport, UpstreamReport};
 
 /// The format `json`.
 pub(super) struct Json;
@@ -41,6 +41,8 @@ struct Page<'a> {
     generated_ms: u64,
     #[serde(serialize_with = "rows")]
     peers: &'a [PeerReport<'a>],
+    #[serde(serialize_with = "upstreams")]
+    upstreams: &'a [UpstreamReport<'a>],
 }
 
 #[derive(Serialize)]
@@ -67,6 +69,32 @@ struct Row<'a> {
     failures: u64,
     #[serde(serialize_with = "time")]
     last_change: Option<u64>,
+    program: Option<Program<'a>>,
+}
+
+#[derive(Serialize)]
+struct Program<'a> {
+    number: u32,
+    name: Cow<'a, str>,
+    state: &'static str,
+    reported_state: Option<&'static str>,
+    reported_pid: Option<u32>,
+    admin_down: bool,
+    last_command: Option<&'static str>,
+    last_command_ms: Option<u64>,
+    last_result: Option<&'a str>,
+    running: u64,
+}
+
+#[derive(Serialize)]
+struct Upstream<'a> {
+    name: Cow<'a, str>,
+    held: u64,
+    queue: Option<u32>,
+    /// Requests per second, unlike the report's hundredths.
+    load: Option<f64>,
+    requests: u64,
+    managed: bool,
 }
 
 impl<'a> From<&PageReport<'a>> for Page<'a> {
@@ -78,6 +106,7 @@ impl<'a> From<&PageReport<'a>> for Page<'a> {
             pid: page.pid,
             generated_ms: page.generated_ms,
             peers: page.peers,
+            upstreams: page.upstreams,
         }
     }
 }
@@ -106,12 +135,50 @@ impl<'a> From<&'a PeerReport<'a>> for Row<'a> {
             probes: peer.probes,
             failures: peer.failures,
             last_change: peer.last_change_ms,
+            program: peer.program.as_ref().map(Program::from),
+        }
+    }
+}
+
+impl<'a> From<&'a ProgramReport<'a>> for Program<'a> {
+    fn from(program: &'a ProgramReport<'a>) -> Program<'a> {
+        Program {
+            number: program.number,
+            name: String::from_utf8_lossy(&program.name),
+            state: program.state,
+            reported_state: program.reported_state,
+            reported_pid: Some(program.reported_pid).filter(|pid| *pid != 0),
+            admin_down: program.admin_down,
+            last_command: program.last_command,
+            last_command_ms: Some(program.last_command_ms).filter(|time| *time != 0),
+            last_result: program.last_result.as_deref(),
+            running: program.running,
+        }
+    }
+}
+
+impl<'a> From<&'a UpstreamReport<'a>> for Upstream<'a> {
+    fn from(upstream: &'a UpstreamReport<'a>) -> Upstream<'a> {
+        Upstream {
+            name: String::from_utf8_lossy(upstream.name),
+            held: upstream.held,
+            queue: upstream.queue,
+            load: upstream.load.map(|hundredths| hundredths as f64 / 100.0),
+            requests: upstream.requests,
+            managed: upstream.managed,
         }
     }
 }
 
 fn rows<S: Serializer>(peers: &[PeerReport<'_>], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(peers.iter().map(Row::from))
+}
+
+fn upstreams<S: Serializer>(
+    upstreams: &[UpstreamReport<'_>],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(upstreams.iter().map(Upstream::from))
 }
 
 fn time<S: Serializer>(epoch_ms: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
