@@ -9,6 +9,7 @@ pub(crate) mod log;
 pub(crate) mod peers;
 pub(crate) mod pool;
 pub(crate) mod process;
+pub(crate) mod proxied;
 pub(crate) mod request;
 pub(crate) mod shm;
 pub(crate) mod timer;

@@ -1,13 +1,14 @@
 //! A directive being read: its name, arguments, and errors in nginx's form.
 
-use core::ffi::{c_char, c_void};
+use core::ffi::{c_char, c_void, CStr};
 use core::fmt;
 
 use nginx_sys::{
-    ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module, ngx_module_t,
-    ngx_str_t, ngx_uint_t,
+    ngx_addr_t, ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module,
+    ngx_module_t, ngx_parse_url, ngx_str_t, ngx_uint_t, ngx_url_t, NGX_OK,
 };
 
+use super::address::Address;
 use super::log::{write_conf, Level};
 
 /// The text of an nginx string.
@@ -68,6 +69,41 @@ impl<'a> Directive<'a> {
             write_conf(self.cf, Level::Emerg, format_args!("\"{name}\" directive: {problem}"));
         }
         conf_error()
+    }
+
+    /// Logs a message at emerg and ends the callback.
+    pub(crate) fn fail(&self, message: &dyn fmt::Display) -> *mut c_char {
+        // SAFETY: `new` was given the running callback's `cf`.
+        unsafe { write_conf(self.cf, Level::Emerg, format_args!("{message}")) };
+        conf_error()
+    }
+
+    /// The addresses that a text names, `host:port` or `unix:/path`: names are resolved at once, as
+    /// nginx does it for `server` lines.
+    ///
+    /// # Errors
+    /// nginx's reason; `no port` where there is none.
+    pub(crate) fn resolve(&self, address: &[u8]) -> Result<Vec<Address>, &'static str> {
+        // SAFETY: the record is a C struct of numbers and pointers; nginx reads the text during the
+        // call and allocates from the configuration's pool, which outlives it; its reasons are
+        // static texts.
+        unsafe {
+            let mut url = core::mem::zeroed::<ngx_url_t>();
+            url.url = ngx_str_t { len: address.len(), data: address.as_ptr().cast_mut() };
+            if ngx_parse_url((*self.cf).pool, &raw mut url) != NGX_OK as isize {
+                let reason = core::ptr::NonNull::new(url.err);
+                let reason = reason.and_then(|text| CStr::from_ptr(text.as_ptr()).to_str().ok());
+                return Err(reason.unwrap_or("invalid address"));
+            }
+            if url.no_port() != 0 {
+                return Err("no port");
+            }
+            if url.addrs.is_null() {
+                return Err("no address");
+            }
+            let found: &[ngx_addr_t] = core::slice::from_raw_parts(url.addrs, url.naddrs);
+            Ok(found.iter().filter_map(|one| Address::copy(one.sockaddr, one.socklen)).collect())
+        }
     }
 
     /// nginx's own words for a setting that stands twice.
@@ -132,6 +168,38 @@ pub(crate) unsafe fn cycle_main_conf<'a, T>(
         let ctx = record::<ngx_http_conf_ctx_t>(records, (*http).index)?;
         record(ctx.main_conf, module.ctx_index)
     }
+}
+
+/// The names of the modules other than `module` that have a directive of this name in blocks of this
+/// kind.
+///
+/// # Safety
+/// `cf` is the argument of a configuration callback.
+pub(crate) unsafe fn rivals<'a>(
+    cf: *mut ngx_conf_t,
+    module: &ngx_module_t,
+    directive: &CStr,
+    block: ngx_uint_t,
+) -> Vec<&'a [u8]> {
+    let mut rivals = Vec::new();
+    // SAFETY: the cycle's list of modules ends with NULL, a module's list of directives with an
+    // empty name or is NULL; a loaded module's name lives as long as the cycle.
+    unsafe {
+        let mut next = (*(*cf).cycle).modules;
+        while let Some(other) = (*next).as_ref() {
+            next = next.add(1);
+            let mut command = other.commands;
+            let mut has_it = false;
+            while let Some(row) = command.as_ref().filter(|row| row.name.len > 0) {
+                has_it |= text(&row.name) == directive.to_bytes() && row.type_ & block != 0;
+                command = command.add(1);
+            }
+            if has_it && !core::ptr::eq(other, module) && !other.name.is_null() {
+                rivals.push(CStr::from_ptr(other.name).to_bytes());
+            }
+        }
+    }
+    rivals
 }
 
 /// One module's record in an array of configuration records.

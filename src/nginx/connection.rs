@@ -30,7 +30,7 @@ pub(crate) trait Observer {
 pub(crate) enum OpenError {
     /// The peer cannot be connected to: refused, no such socket, unreachable, or of an address
     /// family that this machine does not have. A request would fare no better.
-    Peer,
+    Peer(io::Error),
     /// No peer can be connected to: no descriptor, connection or memory.
     Local(io::Error),
 }
@@ -107,7 +107,7 @@ impl PeerConnection {
                 Some(libc::EAFNOSUPPORT) => true,
                 _ => status == NGX_DECLINED,
             };
-            return Err(if is_peers { OpenError::Peer } else { OpenError::Local(error) });
+            return Err(if is_peers { OpenError::Peer(error) } else { OpenError::Local(error) });
         }
         let Some(connection) = NonNull::new(connection) else {
             return Err(OpenError::Local(io::Error::other("no connection")));

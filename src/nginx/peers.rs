@@ -10,6 +10,10 @@ use nginx_sys::{
 use super::address::Address;
 use super::conf::text;
 
+/// nginx's own bit of `peer->down` for a server line that says `drain` (from 1.29.6): it serves the
+/// requests of its sessions, and so is not down.
+pub(super) const DRAINING: ngx_uint_t = 8;
+
 /// One peer of an upstream, copied.
 pub(crate) struct Member {
     /// Where it is.
@@ -105,7 +109,7 @@ impl PeersCopy {
                 server,
                 weight: u32::try_from(peer.weight).unwrap_or(u32::MAX),
                 backup: peer.backup,
-                down: peer.down & !own_bits != 0,
+                down: peer.down & !own_bits & !DRAINING != 0,
             }
         };
         self.peers.into_iter().map(member).collect()

@@ -6,13 +6,27 @@ use core::ptr::{null_mut, NonNull};
 use nginx_sys::{
     ngx_buf_t, ngx_chain_t, ngx_http_discard_request_body, ngx_http_output_filter,
     ngx_http_request_t, ngx_http_send_header, ngx_http_upstream_main_conf_t,
-    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_module_t, ngx_pcalloc, ngx_str_t, NGX_ERROR,
-    NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OK, NGX_OK,
+    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_list_push, ngx_module_t, ngx_pcalloc, ngx_str_t,
+    ngx_table_elt_t, NGX_ERROR, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_INTERNAL_SERVER_ERROR,
+    NGX_HTTP_OK, NGX_HTTP_POST, NGX_OK,
 };
 
 use super::conf::{record, text};
 use super::pool::keep;
 use super::upstream::Upstream;
+
+/// Methods that a page tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// GET
+    Get,
+    /// HEAD
+    Head,
+    /// POST
+    Post,
+    /// Any other.
+    Other,
+}
 
 /// A request in its content handler; valid during the call.
 pub(crate) struct Request(NonNull<ngx_http_request_t>);
@@ -32,7 +46,65 @@ impl Request {
 
     /// Whether the method is GET or HEAD.
     pub(crate) fn is_get_or_head(&self) -> bool {
-        self.raw().method & (NGX_HTTP_GET | NGX_HTTP_HEAD) as usize != 0
+        matches!(self.method(), Method::Get | Method::Head)
+    }
+
+    /// The method.
+    pub(crate) fn method(&self) -> Method {
+        match u32::try_from(self.raw().method) {
+            Ok(NGX_HTTP_GET) => Method::Get,
+            Ok(NGX_HTTP_HEAD) => Method::Head,
+            Ok(NGX_HTTP_POST) => Method::Post,
+            _ => Method::Other,
+        }
+    }
+
+    /// The path, decoded.
+    pub(crate) fn path(&self) -> &[u8] {
+        // SAFETY: the request's pool, which lives through the handler.
+        unsafe { text(&self.raw().uri) }
+    }
+
+    /// The first header field with this name.
+    pub(crate) fn header(&self, name: &[u8]) -> Option<&[u8]> {
+        self.headers(name).first().copied()
+    }
+
+    /// Every header field with this name.
+    pub(crate) fn headers(&self, name: &[u8]) -> Vec<&[u8]> {
+        let mut found = Vec::new();
+        let mut part = &raw const self.raw().headers_in.headers.part;
+        // SAFETY: nginx's list of the request's header fields, which lives through the handler;
+        // each part has `nelts` fields.
+        unsafe {
+            while let Some(current) = part.as_ref() {
+                if current.nelts > 0 {
+                    let fields: &[ngx_table_elt_t] =
+                        core::slice::from_raw_parts(current.elts.cast(), current.nelts);
+                    let named =
+                        fields.iter().filter(|field| text(&field.key).eq_ignore_ascii_case(name));
+                    found.extend(named.map(|field| text(&field.value)));
+                }
+                part = current.next;
+            }
+        }
+        found
+    }
+
+    /// Forbids caches to keep the response. `false` when nginx is out of memory.
+    pub(crate) fn forbid_caching(&mut self) -> bool {
+        let r = self.0.as_ptr();
+        // SAFETY: nginx's list of the response's header fields; the texts are static, and a hash
+        // that is not 0 makes nginx send the field.
+        unsafe {
+            let field = ngx_list_push(&raw mut (*r).headers_out.headers).cast::<ngx_table_elt_t>();
+            let Some(field) = field.as_mut() else { return false };
+            *field = core::mem::zeroed();
+            field.hash = 1;
+            field.key = static_str("Cache-Control");
+            field.value = static_str("no-store");
+        }
+        true
     }
 
     /// The query string.

@@ -1,4 +1,4 @@
-//! One cancelable timer: it never keeps a worker from ending.
+//! A timer that keeps a worker from ending only where it is told to.
 
 use core::mem::zeroed;
 
@@ -56,7 +56,10 @@ impl Timer {
         // nginx ignores a re-arm that is within 300 ms of a set timer.
         self.clear();
         let parts = &raw mut *self.parts;
-        let wait = ngx_msec_t::try_from(at.saturating_sub(now())).unwrap_or(ngx_msec_t::MAX / 2);
+        // nginx runs expired timers until there is none, at a clock that stands still meanwhile: one
+        // that is set without a wait by its own handler would never let nginx go on.
+        let wait = at.saturating_sub(now()).max(1);
+        let wait = ngx_msec_t::try_from(wait).unwrap_or(ngx_msec_t::MAX / 2);
         // SAFETY: the parts live on the heap until `Drop` took the event out of nginx's tree; the
         // `data` points to the parts, which begin with a connection.
         unsafe {
@@ -64,6 +67,11 @@ impl Timer {
             ngx_add_timer(&raw mut (*parts).event, wait);
         }
         self.due = Some(at);
+    }
+
+    /// Whether the worker may end before the timer has fired; it may unless this is called.
+    pub(crate) fn set_cancelable(&mut self, cancelable: bool) {
+        self.parts.event.set_cancelable(u32::from(cancelable));
     }
 
     /// Takes the timer out of nginx's tree, if it is set.

@@ -2,14 +2,37 @@
 
 use core::ptr::NonNull;
 
+use healthcheck_core::Msec;
 use nginx_sys::{
-    ngx_addr_t, ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t,
-    ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_uint_t,
+    ngx_addr_t, ngx_cached_time, ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t,
+    ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_uint_t, time_t,
 };
 
 use super::address::{raw_address, Address};
 use super::conf::{record, text};
-use super::peers::{Member, PeersCopy, PeersLock};
+use super::peers::{Member, PeersCopy, PeersLock, DRAINING};
+
+/// What is made of a peer of nginx's balancers.
+#[derive(Clone, Copy)]
+pub(crate) struct Mark {
+    /// Bits of `peer->down`.
+    pub(crate) bits: ngx_uint_t,
+    /// Whether its failed requests are forgotten, so that nginx does not avoid it for
+    /// `fail_timeout`.
+    pub(crate) forgives: bool,
+}
+
+/// What a `server` line says.
+pub(crate) struct LineSettings {
+    /// Its text.
+    pub(crate) name: Box<[u8]>,
+    /// `down`.
+    pub(crate) down: bool,
+    /// Failures within `fail_timeout` that make nginx avoid a peer of it; 0 = never.
+    pub(crate) max_fails: u32,
+    /// See `max_fails`; ms.
+    pub(crate) fail_timeout: Msec,
+}
 
 /// One `server` line.
 struct ServerLine<'a>(&'a ngx_http_upstream_server_t);
@@ -31,6 +54,11 @@ impl<'a> ServerLine<'a> {
     fn name(&self) -> &'a [u8] {
         // SAFETY: configuration memory, unchanged while the cycle lives.
         unsafe { text(&self.0.name) }
+    }
+
+    /// Whether it says `down`.
+    fn is_marked_down(&self) -> bool {
+        self.0.down & !DRAINING != 0
     }
 
     /// Whether it says `backup`.
@@ -55,7 +83,7 @@ impl<'a> ServerLine<'a> {
                 line: u32::try_from(line).ok(),
                 weight: u32::try_from(self.0.weight).unwrap_or(u32::MAX),
                 backup: self.is_backup(),
-                down: self.0.down != 0,
+                down: self.is_marked_down(),
             })
         };
         addresses.iter().filter_map(member).collect()
@@ -123,6 +151,22 @@ impl Upstream {
         lines.iter().map(ServerLine).enumerate()
     }
 
+    /// What the server lines say, by position.
+    pub(crate) fn line_settings(self) -> Vec<LineSettings> {
+        let settings = |(_, line): (usize, ServerLine<'_>)| LineSettings {
+            name: line.name().into(),
+            down: line.is_marked_down(),
+            max_fails: u32::try_from(line.0.max_fails).unwrap_or(u32::MAX),
+            fail_timeout: Msec::try_from(line.0.fail_timeout).unwrap_or(0).saturating_mul(1_000),
+        };
+        self.lines().map(settings).collect()
+    }
+
+    /// Whether it is an `upstream` block, and not nginx's implicit one of a `proxy_pass`.
+    pub(crate) fn is_block(self) -> bool {
+        !self.raw().srv_conf.is_null()
+    }
+
     /// How many server lines are resolved at run time.
     pub(crate) fn resolved_lines(self) -> usize {
         self.lines().filter(|(_, line)| line.is_resolved_at_run_time()).count()
@@ -158,6 +202,32 @@ impl Upstream {
             let same = |line: &ServerLine<'_>| line.name() == server && line.is_backup() == backup;
             self.lines().find(|(_, line)| same(line)).and_then(|(at, _)| u32::try_from(at).ok())
         })
+    }
+
+    /// Whether there is a peer that nginx's balancers would pick for a request that has had none: all
+    /// of them ask this of each peer. A peer that changes meanwhile is met by the next look.
+    pub(crate) fn has_free_peer(self) -> bool {
+        let Some(peers) = self.peers() else { return false };
+        // As in `mark`: a list without peers that are resolved at run time keeps its peers.
+        let _lock = (self.resolved_lines() > 0).then(|| PeersLock::read(peers));
+        let mut list = peers.as_ptr();
+        // SAFETY: the peers stay while this looks; their words are plain numbers that another
+        // process may change in between.
+        unsafe {
+            // nginx's cached clock, in whole seconds.
+            let now = ngx_cached_time.as_ref().map_or(0, |time| time.sec);
+            while !list.is_null() {
+                let mut peer = (*list).peer;
+                while !peer.is_null() {
+                    if is_free(peer, now) {
+                        return true;
+                    }
+                    peer = (*peer).next;
+                }
+                list = (*list).next;
+            }
+        }
+        false
     }
 
     /// Visits every peer under the read lock: `visit` must not allocate, log or panic.
@@ -201,14 +271,20 @@ impl Upstream {
         }
     }
 
-    /// Sets or clears `bit` in `peer->down` of every peer for which `wanted(position, address)`
-    /// says so, keeping `peers->tries` (the number of peers that are not down) in step. `wanted` is
-    /// asked under the write lock and must not allocate, log or panic.
+    /// Gives the bits `mask` of `peer->down` of every peer the value that `wanted(position, address)`
+    /// has for it, if any, keeping `peers->tries` (the number of peers that are not down) in step.
+    /// A peer that loses a bit of `pardon` loses its `max_fails` penalty too. `wanted` is asked under
+    /// the write lock and must not allocate, log or panic.
     ///
     /// nginx does not free this lock when its holder is killed, so it is taken only for a change,
     /// and only for as long as the change takes: a list without peers that are resolved at run time
     /// keeps its peers as long as it lives, and is looked through without the lock.
-    pub(crate) fn mark(self, bit: ngx_uint_t, wanted: impl Fn(usize, &[u8]) -> Option<bool>) {
+    pub(crate) fn mark(
+        self,
+        mask: ngx_uint_t,
+        pardon: ngx_uint_t,
+        wanted: impl Fn(usize, &[u8]) -> Option<Mark>,
+    ) {
         let Some(peers) = self.peers() else { return };
         let is_fixed = self.resolved_lines() == 0;
         let mut lock = if is_fixed { None } else { Some(PeersLock::write(peers)) };
@@ -221,14 +297,20 @@ impl Upstream {
                 let mut peer = (*list).peer;
                 while !peer.is_null() {
                     let address = raw_address((*peer).sockaddr, (*peer).socklen);
-                    let differs = |down: ngx_uint_t| {
-                        wanted(position, address).is_some_and(|sick| sick != (down & bit != 0))
+                    let changed = |down: ngx_uint_t, fails: ngx_uint_t| {
+                        let Mark { bits, forgives } = wanted(position, address)?;
+                        let new = (down & !mask) | (bits & mask);
+                        (new != down || (forgives && fails != 0)).then_some((new, forgives))
                     };
-                    if differs((&raw const (*peer).down).read_volatile()) {
+                    let (down, fails) = (&raw const (*peer).down, &raw const (*peer).fails);
+                    if changed(down.read_volatile(), fails.read_volatile()).is_some() {
                         let held = lock.take().unwrap_or_else(|| PeersLock::write(peers));
                         // Asked again, now that no other process can change its mind.
-                        if differs((*peer).down) {
-                            flip(list, peer, bit);
+                        if let Some((down, forgives)) = changed((*peer).down, (*peer).fails) {
+                            if forgives {
+                                (*peer).fails = 0;
+                            }
+                            set_down(list, peer, down, pardon);
                         }
                         lock = if is_fixed { None } else { Some(held) };
                     }
@@ -241,22 +323,45 @@ impl Upstream {
     }
 }
 
-/// Turns `bit` of `peer->down` over, and keeps the list's count of peers that are not down.
+/// Sets `peer->down`, and keeps the list's count of peers that are not down. One that loses a bit of
+/// `pardon` loses its `max_fails` penalty too.
 ///
 /// # Safety
 /// Both are live, and the write lock of their lists is held.
-unsafe fn flip(
+unsafe fn set_down(
     list: *mut ngx_http_upstream_rr_peers_t,
     peer: *mut ngx_http_upstream_rr_peer_t,
-    bit: ngx_uint_t,
+    down: ngx_uint_t,
+    pardon: ngx_uint_t,
 ) {
     // SAFETY: passed on.
     let (list, peer) = unsafe { (&mut *list, &mut *peer) };
-    let was = peer.down;
-    peer.down = was ^ bit;
-    if was == 0 {
+    let was = core::mem::replace(&mut peer.down, down);
+    if was == 0 && down != 0 {
         list.tries = list.tries.saturating_sub(1);
-    } else if peer.down == 0 {
+    } else if was != 0 && down == 0 {
         list.tries = list.tries.wrapping_add(1);
+    }
+    // Its failures were those of a sick peer: nginx would avoid it for another `fail_timeout`.
+    if was & !down & pardon != 0 {
+        peer.fails = 0;
+    }
+}
+
+/// Whether nginx's balancers would pick a peer at `now`, in seconds.
+///
+/// # Safety
+/// The peer is live.
+unsafe fn is_free(peer: *mut ngx_http_upstream_rr_peer_t, now: time_t) -> bool {
+    // SAFETY: passed on; other processes may write to the peer.
+    unsafe {
+        let fails = (&raw const (*peer).fails).read_volatile();
+        let checked = (&raw const (*peer).checked).read_volatile();
+        let has_failed = (*peer).max_fails != 0
+            && fails >= (*peer).max_fails
+            && now.wrapping_sub(checked) <= (*peer).fail_timeout;
+        let is_full = (*peer).max_conns != 0
+            && (&raw const (*peer).conns).read_volatile() >= (*peer).max_conns;
+        (&raw const (*peer).down).read_volatile() & !DRAINING == 0 && !has_failed && !is_full
     }
 }

@@ -1,13 +1,17 @@
 //! How large the zone has to be, and what is in it before the workers start.
 
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::thread::sleep;
 
 use healthcheck_core::key::Key;
+use healthcheck_core::program::Program;
 use healthcheck_core::Msec;
 
 use super::layout::{Capacity, Zone};
+use super::supervisord::SupervisordCell;
 use super::table::{Record, Table};
+use super::upstream::UpstreamCell;
 use crate::nginx::shm::ZoneLock;
 
 /// Slots for each server line that is resolved at run time.
@@ -16,8 +20,15 @@ const SLOTS_PER_RESOLVED_LINE: usize = 64;
 /// The smallest first table.
 const MIN_SLOTS: usize = 64;
 
-/// The smallest first table of upstreams.
+/// The smallest first table of upstreams; a multiple of four, which keeps a process's counts of
+/// upstreams a whole number of cache lines.
 const MIN_UPSTREAMS: usize = 16;
+
+/// The smallest first table of programs, where there are any.
+const MIN_PROGRAMS: usize = 16;
+
+/// The smallest first table of supervisords, where there are any.
+const MIN_SUPERVISORDS: usize = 4;
 
 /// How long a reload waits for a mutex that an old worker holds while it adds a peer.
 const LOCK_TRIES: u32 = 1_000;
@@ -30,6 +41,18 @@ pub(crate) struct Listed {
     pub(crate) first_due: Msec,
 }
 
+/// A program that the configuration lists.
+pub(crate) struct ListedProgram {
+    /// Upstream and number.
+    pub(crate) key: Key,
+    /// Its upstream.
+    pub(crate) upstream: Key,
+    /// Whether its line is marked `down`.
+    pub(crate) configured_down: bool,
+    /// Whether one that is not marked starts as up.
+    pub(crate) inherit: bool,
+}
+
 /// What a configuration needs room for.
 #[derive(Default)]
 pub(crate) struct Listing {
@@ -39,6 +62,12 @@ pub(crate) struct Listing {
     pub(crate) peers: Vec<Listed>,
     /// Server lines that are resolved at run time.
     pub(crate) resolved_lines: usize,
+    /// Every managed program.
+    pub(crate) programs: Vec<ListedProgram>,
+    /// Every supervisord, each once.
+    pub(crate) supervisords: Vec<Key>,
+    /// Whether requests are counted.
+    pub(crate) counted: bool,
 }
 
 /// The zone that a configuration asks nginx for.
@@ -78,6 +107,9 @@ impl Listing {
             slots: to_u32(slots),
             upstreams: to_u32(upstreams),
             reserved: to_u32(reserved),
+            programs: room(self.programs.len(), MIN_PROGRAMS),
+            supervisords: room(self.supervisords.len(), MIN_SUPERVISORDS),
+            counted: self.counted,
         };
         let Some(old) = old else { return Plan::Make(first) };
 
@@ -87,13 +119,23 @@ impl Listing {
         let peers = self.peers.iter().map(|peer| peer.key);
         let slots = needed(old.slots, peers).saturating_add(more_reserved);
         let upstreams = needed(old.upstreams, self.upstreams.iter().copied());
-        if slots <= has.slots && upstreams <= has.upstreams {
+        let programs = needed(old.programs, self.programs.iter().map(|program| program.key));
+        let supervisords = needed(old.supervisords, self.supervisords.iter().copied());
+        let is_enough = slots <= has.slots
+            && upstreams <= has.upstreams
+            && programs <= has.programs
+            && supervisords <= has.supervisords
+            && (has.counted || !self.counted);
+        if is_enough {
             return Plan::Keep;
         }
         Plan::Make(Capacity {
             slots: first.slots.max(has.slots.saturating_mul(2)),
             upstreams: first.upstreams.max(has.upstreams.saturating_mul(2)),
             reserved: first.reserved.max(has.reserved),
+            programs: first.programs.max(has.programs.saturating_mul(2)),
+            supervisords: first.supervisords.max(has.supervisords.saturating_mul(2)),
+            counted: first.counted || has.counted,
         })
     }
 
@@ -102,7 +144,7 @@ impl Listing {
     pub(crate) fn fill(&self, zone: Zone, epoch: u32, now: Msec) -> Result<(), FillError> {
         let lock = lock(zone)?;
         for key in &self.upstreams {
-            let cell = zone.upstreams.find_or_add(&lock, *key, epoch, |_| ());
+            let cell = zone.upstreams.find_or_add(&lock, *key, epoch, UpstreamCell::reset);
             cell.ok_or(FillError::TooSmall)?;
         }
         for peer in &self.peers {
@@ -110,6 +152,16 @@ impl Listing {
             let slot =
                 zone.slots.find_or_add(&lock, peer.key, epoch, |slot| slot.reset(now, first_due));
             slot.ok_or(FillError::TooSmall)?;
+        }
+        for program in &self.programs {
+            let first = Program::initial(program.configured_down, program.inherit);
+            let cell =
+                zone.programs.find_or_add(&lock, program.key, epoch, |cell| cell.reset(first));
+            cell.ok_or(FillError::TooSmall)?;
+        }
+        for key in &self.supervisords {
+            let cell = zone.supervisords.find_or_add(&lock, *key, epoch, SupervisordCell::reset);
+            cell.ok_or(FillError::TooSmall)?;
         }
         Ok(())
     }
@@ -122,19 +174,70 @@ impl Listing {
         for peer in &self.peers {
             list(zone.slots, peer.key, epoch);
         }
+        for key in &self.supervisords {
+            list(zone.supervisords, *key, epoch);
+            // The new configuration may name other programs.
+            if let Some((_, cell)) = zone.supervisords.find(*key) {
+                cell.hurry(0);
+            }
+        }
+        for program in &self.programs {
+            list(zone.programs, program.key, epoch);
+            program.configure(zone);
+        }
+    }
+}
+
+impl ListedProgram {
+    /// Applies the configuration to the kept state: a changed `down` flag wins.
+    fn configure(&self, zone: Zone) {
+        let Some((_, cell)) = zone.programs.find(self.key) else { return };
+        loop {
+            let old = cell.program();
+            let new = old.reconfigured(self.configured_down, self.inherit);
+            if new == old {
+                return;
+            }
+            if cell.swap(old, new) {
+                break;
+            }
+        }
+        if let Some((_, upstream)) = zone.upstreams.find(self.upstream) {
+            upstream.generation().fetch_add(1, Ordering::Release);
+        }
     }
 }
 
 /// Copies what the zone `old` knows into the new, larger `zone`.
 pub(crate) fn carry_over(old: Zone, zone: Zone, now: Msec) -> Result<(), FillError> {
     zone.continue_epochs(old);
+    zone.adopt_processes(old);
     let lock = lock(zone)?;
     for from in old.slots.used_records() {
         let (Some(key), epoch) = (from.entry().key(), from.entry().epoch()) else { continue };
         let added = zone.slots.find_or_add(&lock, key, epoch, |slot| slot.copy_from(from, now));
         added.ok_or(FillError::TooSmall)?;
     }
+    for (at, from) in old.upstreams.0.iter().enumerate() {
+        let (Some(key), epoch) = (from.entry().key(), from.entry().epoch()) else { continue };
+        let requests = old.requests(at);
+        let copy = |cell: &UpstreamCell| cell.copy_from(from, requests);
+        zone.upstreams.find_or_add(&lock, key, epoch, copy).ok_or(FillError::TooSmall)?;
+    }
+    for from in old.programs.used_records() {
+        let (Some(key), epoch) = (from.entry().key(), from.entry().epoch()) else { continue };
+        let added = zone.programs.find_or_add(&lock, key, epoch, |cell| cell.copy_from(from));
+        added.ok_or(FillError::TooSmall)?;
+    }
     Ok(())
+}
+
+/// Room for twice as many records as there are now; none where there are none.
+fn room(count: usize, min: usize) -> u32 {
+    if count == 0 {
+        return 0;
+    }
+    to_u32((count * 2).max(min).next_power_of_two())
 }
 
 /// Takes the zone's mutex, waiting a second at most.
@@ -175,6 +278,7 @@ mod tests {
             upstreams: vec![Key::of_upstream(b"u")],
             peers: (0..peers).map(peer).collect(),
             resolved_lines,
+            ..Listing::default()
         }
     }
 

@@ -10,6 +10,12 @@ use healthcheck_core::Msec;
 
 use super::table::{Entry, Record};
 
+/// A probe is in flight.
+const IN_FLIGHT: u64 = 1;
+
+/// A probe is in flight, and another one is wanted at once.
+const AGAIN: u64 = 2;
+
 /// What the machine knows of one peer. Written by the worker that holds the lease, read by all.
 #[repr(C, align(64))]
 pub(crate) struct Slot {
@@ -21,7 +27,7 @@ pub(crate) struct Slot {
     lease: AtomicU64,
     /// When the next probe is due, monotonic ms.
     next_due: AtomicU64,
-    /// Not 0: the holder of the lease has a probe in flight.
+    /// 0, or [`IN_FLIGHT`] while the holder of the lease has a probe in flight, or [`AGAIN`].
     in_flight: AtomicU64,
     /// Wall clock ms of the last begin or end of a probe; 0 = never.
     last_action: AtomicU64,
@@ -116,6 +122,19 @@ impl Slot {
         old.map_or(0, |bits| Health::from_bits(bits).next_epoch().epoch())
     }
 
+    /// Notes that the peer was just started: it is down until its first pass.
+    pub(crate) fn await_pass(&self) {
+        let awaited = |bits| Some(Health::from_bits(bits).awaited().bits());
+        let _ = self.health.fetch_update(Ordering::AcqRel, Ordering::Acquire, awaited);
+        self.run_since.store(0, Ordering::Relaxed);
+    }
+
+    /// Ends the wait for a first pass: the peer is down like any other.
+    pub(crate) fn give_up(&self) {
+        let given_up = |bits| Some(Health::from_bits(bits).given_up().bits());
+        let _ = self.health.fetch_update(Ordering::AcqRel, Ordering::Acquire, given_up);
+    }
+
     /// When the next probe is due, monotonic ms.
     pub(crate) fn next_due(&self) -> Msec {
         self.next_due.load(Ordering::Relaxed)
@@ -131,14 +150,22 @@ impl Slot {
         self.in_flight.load(Ordering::Acquire) != 0
     }
 
-    /// Notes that no probe is in flight any more; for the lease's holder.
-    pub(crate) fn land(&self) {
-        self.in_flight.store(0, Ordering::Release);
+    /// Notes that no probe is in flight any more; for the lease's holder. Returns whether another one
+    /// was asked for meanwhile.
+    pub(crate) fn land(&self) -> bool {
+        self.in_flight.swap(0, Ordering::AcqRel) == AGAIN
+    }
+
+    /// Asks for another probe right after the one in flight; `false` when there is none.
+    pub(crate) fn ask_again(&self) -> bool {
+        let asked =
+            self.in_flight.compare_exchange(IN_FLIGHT, AGAIN, Ordering::AcqRel, Ordering::Acquire);
+        asked.is_ok() || asked == Err(AGAIN)
     }
 
     /// Notes that a probe begins at `wall_ms`; for the lease's holder, after renewing it.
     pub(crate) fn take_off(&self, wall_ms: u64) {
-        self.in_flight.store(1, Ordering::Release);
+        self.in_flight.store(IN_FLIGHT, Ordering::Release);
         self.probes.fetch_add(1, Ordering::Relaxed);
         self.last_action.store(wall_ms, Ordering::Relaxed);
     }
@@ -153,15 +180,17 @@ impl Slot {
         latency: Msec,
         wall_ms: u64,
     ) -> Option<Published> {
-        let old = self.health();
-        if old.epoch() != epoch {
-            return None;
-        }
-        let (new, flip) = old.observe(outcome, fall, rise);
-        // Within an epoch only this process writes the word, so one attempt decides.
-        self.health
-            .compare_exchange(old.bits(), new.bits(), Ordering::AcqRel, Ordering::Relaxed)
-            .ok()?;
+        // Within an epoch only this process publishes, but a program's start may make its peers
+        // awaited at any time.
+        let mut published = None;
+        let observe = |bits| {
+            let old = Health::from_bits(bits);
+            let (new, flip) = old.observe(outcome, fall, rise);
+            published = Some((new, flip));
+            (old.epoch() == epoch).then_some(new.bits())
+        };
+        self.health.fetch_update(Ordering::AcqRel, Ordering::Acquire, observe).ok()?;
+        let (new, flip) = published?;
         self.last_action.store(wall_ms, Ordering::Relaxed);
         self.latency.store(latency.saturating_add(1), Ordering::Relaxed);
         if outcome.verdict() == Verdict::Fail {
