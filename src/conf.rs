@@ -2,11 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod command;
 pub(crate) mod complete;
 pub(crate) mod main;
 pub(crate) mod page;
+pub(crate) mod supervisord;
 pub(crate) mod upstream;
 
 pub(crate) use main::MainConf;
 pub(crate) use page::PageConf;
+pub(crate) use supervisord::{Managed, SupervisordConf};
 pub(crate) use upstream::{UpstreamConf, Watched};

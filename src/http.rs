@@ -2,4 +2,5 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod command;
 pub(crate) mod status;

@@ -3,11 +3,20 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod changes;
+pub(crate) mod commands;
+pub(crate) mod drain;
+pub(crate) mod flips;
 pub(crate) mod leases;
 pub(crate) mod life;
 pub(crate) mod peer;
+pub(crate) mod polls;
+pub(crate) mod programs;
+pub(crate) mod requests;
 pub(crate) mod roster;
 pub(crate) mod run;
+pub(crate) mod takeovers;
+pub(crate) mod tasks;
 pub(crate) mod trouble;
 
 use healthcheck_core::wheel::Wheel;
@@ -15,9 +24,12 @@ use healthcheck_core::Msec;
 
 use crate::nginx::process::{CycleId, ProcessLocal};
 use crate::nginx::timer::Timer;
+use crate::zone::counters::Row;
 use crate::zone::Zone;
 use peer::Peer;
+use polls::Supervised;
 use roster::Watch;
+use tasks::Tasks;
 use trouble::Trouble;
 
 /// Every worker looks for free leases, new peers and flips this often.
@@ -44,8 +56,14 @@ pub(crate) struct Worker {
     process_slot: usize,
     /// How many workers share the peers.
     workers: usize,
-    /// The upstreams with checks.
+    /// The upstreams with checks or managed programs.
     watches: Vec<Watch>,
+    /// The supervisords that run their programs.
+    supervisords: Vec<Supervised>,
+    /// Commands that this process carries out, and askings for states.
+    tasks: Tasks,
+    /// What this process counts; `None` where nothing is counted.
+    row: Option<Row>,
     /// Every peer of them that is probed, each address of an upstream once.
     peers: Vec<Peer>,
     /// Place in `peers` by slot; `u32::MAX` = none.
@@ -67,8 +85,11 @@ pub(crate) struct Worker {
 }
 
 /// Runs `body` with this process's worker, if it has one.
+///
+/// Without a master, a reload can drop the module: nobody says so, and the worker's shared memory is
+/// gone.
 fn with_worker(body: impl FnOnce(&mut Worker)) {
-    WORKER.with(|worker| worker.as_mut().map(body));
+    WORKER.with(|worker| worker.as_mut().filter(|worker| !worker.is_orphan()).map(body));
 }
 
 /// Drops this process's worker without touching shared memory, which may be gone.

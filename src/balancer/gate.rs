@@ -19,6 +19,10 @@ pub(crate) struct Gate {
     version: Cell<usize>,
     /// Which of the worker's upstreams this is.
     number: Cell<usize>,
+    /// Whether any peer is usable, as far as is mirrored.
+    usable: Cell<bool>,
+    /// Whether something was mirrored here, and is no longer.
+    closed: Cell<bool>,
 }
 
 impl Gate {
@@ -26,17 +30,46 @@ impl Gate {
     pub(crate) fn open(&self, number: usize, generation: &'static AtomicU64) {
         self.number.set(number);
         self.generation.set(Some(generation));
+        self.closed.set(false);
     }
 
     /// Stops watching: the shared memory may go away.
     pub(crate) fn close(&self) {
+        self.closed.set(self.is_open());
         self.generation.set(None);
     }
 
-    /// Notes what was mirrored: generation and list version as they were read before the peers.
-    pub(crate) fn mirrored(&self, seen: u64, version: usize) {
+    /// Notes what was mirrored: generation and list version as they were read before the peers, and
+    /// whether any peer is usable.
+    pub(crate) fn mirrored(&self, seen: u64, version: usize, usable: bool) {
         self.seen.set(seen);
         self.version.set(version);
+        self.usable.set(usable);
+    }
+
+    /// Whether any peer is usable, as far as is mirrored.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.usable.get()
+    }
+
+    /// The worker's number for the upstream.
+    pub(crate) fn number(&self) -> usize {
+        self.number.get()
+    }
+
+    /// Whether a flip has happened that is not mirrored yet.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.generation.get().is_some_and(|word| word.load(Ordering::Acquire) != self.seen.get())
+    }
+
+    /// Whether anything is mirrored here.
+    pub(crate) fn is_open(&self) -> bool {
+        self.generation.get().is_some()
+    }
+
+    /// Whether something was mirrored here, and is no longer.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
     }
 
     /// The version of nginx's peer list that is mirrored.

@@ -1,18 +1,52 @@
-//! Copies health into nginx's own `peer->down`, so that every stock balancer skips sick peers.
+//! Copies "usable" into nginx's own `peer->down`, so that every stock balancer skips peers that are
+//! sick or whose program is not up.
 
+use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Gate, UNHEALTHY};
+use healthcheck_core::Msec;
+
+use super::{Gate, CONFIGURED_DOWN, NOT_UP, UNHEALTHY};
 use crate::nginx::address::{canonical, Address};
-use crate::nginx::upstream::Upstream;
+use crate::nginx::upstream::{Mark, Upstream};
+use crate::zone::program::ProgramCell;
 use crate::zone::Slot;
 
 /// One peer as the mirror knows it.
-struct Image {
+pub(crate) struct Image {
     /// Where the peer is.
-    address: Address,
+    pub(crate) address: Address,
     /// Its slot; `None` for a peer that is not probed.
-    slot: Option<&'static Slot>,
+    pub(crate) slot: Option<&'static Slot>,
+    /// Its program, if that is managed.
+    pub(crate) program: Option<&'static ProgramCell>,
+    /// 0-based position of its server line, where known.
+    pub(crate) line: Option<u32>,
+    /// Whether nginx itself avoids it: its line is marked `down`, and no program is managed.
+    pub(crate) admin_down: bool,
+    /// Since when its program had been up when it was mirrored last; 0 = not yet.
+    pub(crate) up_since: Cell<Msec>,
+}
+
+impl Image {
+    /// Our bits of `peer->down`: the one place that combines health, program and admin state.
+    fn bits(&self) -> usize {
+        let is_sick = self.slot.is_some_and(|slot| slot.health().is_down());
+        let is_not_up = self.program.is_some_and(|cell| !cell.program().is_usable());
+        (if is_sick { UNHEALTHY } else { 0 }) | (if is_not_up { NOT_UP } else { 0 })
+    }
+
+    /// What nginx is to make of it. Failures of a program that has been started anew since were those
+    /// of another process.
+    fn mark(&self) -> Mark {
+        let is_new = |cell: &ProgramCell| cell.up_since() != self.up_since.get();
+        Mark { bits: self.bits(), forgives: self.program.is_some_and(is_new) }
+    }
+
+    /// Whether requests may go to it.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.admin_down && self.bits() == 0
+    }
 }
 
 /// The mirror of one upstream in this process.
@@ -21,6 +55,8 @@ pub(crate) struct Mirror {
     upstream: Upstream,
     /// The upstream's generation in shared memory.
     generation: &'static AtomicU64,
+    /// Which bits of `peer->down` are ours.
+    mask: usize,
     /// The peers in the order of nginx's lists.
     images: Vec<Image>,
     /// Places in `images`, ordered by address, for lists whose order has changed.
@@ -30,38 +66,58 @@ pub(crate) struct Mirror {
 }
 
 impl Mirror {
-    /// A mirror without peers.
-    pub(crate) fn new(upstream: Upstream, generation: &'static AtomicU64) -> Mirror {
-        Mirror { upstream, generation, images: Vec::new(), by_address: Vec::new(), version: 0 }
+    /// A mirror without peers; `is_managed`: of an upstream with managed programs.
+    pub(crate) fn new(
+        upstream: Upstream,
+        generation: &'static AtomicU64,
+        is_managed: bool,
+    ) -> Mirror {
+        let mask = if is_managed { UNHEALTHY | NOT_UP | CONFIGURED_DOWN } else { UNHEALTHY };
+        let (images, by_address) = (Vec::new(), Vec::new());
+        Mirror { upstream, generation, mask, images, by_address, version: 0 }
     }
 
-    /// Replaces the peers: `peers` in the order of nginx's lists at `version`.
-    pub(crate) fn set_peers(
-        &mut self,
-        version: usize,
-        peers: impl Iterator<Item = (Address, Option<&'static Slot>)>,
-    ) {
-        self.images = peers.map(|(address, slot)| Image { address, slot }).collect();
-        self.by_address = (0..self.images.len()).collect();
-        let images = &self.images;
+    /// Which bits of `peer->down` are ours.
+    pub(crate) fn mask(&self) -> usize {
+        self.mask
+    }
+
+    /// Replaces the peers: `images` in the order of nginx's lists at `version`.
+    pub(crate) fn set_peers(&mut self, version: usize, images: Vec<Image>) {
+        self.by_address = (0..images.len()).collect();
         self.by_address.sort_by_key(|at| images.get(*at).map(|image| image.address.canonical()));
+        self.images = images;
         self.version = version;
     }
 
-    /// Mirrors the health of every peer, and tells the gate.
+    /// The peers.
+    pub(crate) fn images(&self) -> &[Image] {
+        &self.images
+    }
+
+    /// The peer with this address.
+    pub(crate) fn image(&self, address: &[u8]) -> Option<&Image> {
+        find(&self.images, &self.by_address, canonical(address))
+    }
+
+    /// Mirrors every peer, and tells the gate.
     pub(crate) fn run(&mut self, gate: &Gate) {
         // The generation is read first: a flip after it makes the gate stale again.
         let generation = self.generation.load(Ordering::Acquire);
         let (images, by_address) = (&self.images, &self.by_address);
-        // Under nginx's lock: no allocation, no log, no panic. Health is read there and not before:
-        // in a zone, a worker that was held up on its way to the lock would undo another's flip.
-        self.upstream.mark(UNHEALTHY, |position, raw| {
+        // Under nginx's lock: no allocation, no log, no panic. What is mirrored is read there and not
+        // before: in a zone, a worker that was held up on its way to the lock would undo another's
+        // flip.
+        self.upstream.mark(self.mask, UNHEALTHY, |position, raw| {
             let address = canonical(raw);
             let hit = images.get(position).filter(|image| image.address.canonical() == address);
-            let image = hit.or_else(|| find(images, by_address, address))?;
-            Some(image.slot.is_some_and(|slot| slot.health().is_down()))
+            hit.or_else(|| find(images, by_address, address)).map(Image::mark)
         });
-        gate.mirrored(generation, self.version);
+        for image in &self.images {
+            image.up_since.set(image.program.map_or(0, ProgramCell::up_since));
+        }
+        let usable = self.images.iter().any(Image::is_usable);
+        gate.mirrored(generation, self.version, usable);
     }
 }
 

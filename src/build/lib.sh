@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Shared by src/build/module, src/build/nginx, tests/run, .ci/run and examples/demo; sourced, never run.
+# Shared by src/build/module, src/build/nginx, tests/run, tests/configure, .ci/run and examples/demo;
+# sourced, never run.
 # Standard output carries results only (a path, a count); everything for the reader goes to standard error.
 
 set -euo pipefail
@@ -26,7 +27,10 @@ usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&2; }
 has() {
     case $1 in
         libclang)
-            [ -n "${LIBCLANG_PATH-}" ] || compgen -G '/usr/lib*/llvm*/lib/libclang*.so*' >/dev/null ;;
+            # Not libclang-cpp, which is another library.
+            [ -n "${LIBCLANG_PATH-}" ] ||
+                compgen -G '/usr/lib*/llvm*/lib/libclang.so*' >/dev/null ||
+                compgen -G '/usr/lib*/llvm*/lib/libclang-[0-9]*.so*' >/dev/null ;;
         *.h)
             printf '#define PCRE2_CODE_UNIT_WIDTH 8\n#include <%s>\n' "$1" | cc -E - >/dev/null 2>&1 ;;
         *)
@@ -107,6 +111,58 @@ package_version() {
     apt-cache madison "$1" | awk -v want="$2-" 'index($3, want) == 1 { print $3; exit }'
 }
 
+# ---- supervisord ----
+# Never installed, because that would start a service. Both functions print a program that takes
+# supervisord's arguments, and fail where it cannot be brought here.
+
+# Debian's supervisor: the installed one, else its package unpacked under target/.
+debian_supervisord() {
+    local dir=$target/supervisor/debian package paths=()
+    if [ -x /usr/bin/supervisord ]; then
+        echo /usr/bin/supervisord
+        return
+    fi
+    for package in supervisor python3-pkg-resources; do
+        paths+=("$dir/$package/usr/lib/python3/dist-packages")
+        [ -d "${paths[-1]}" ] || unpack_package "$package" "" "$dir/$package" || return
+    done
+    supervisord_launcher "$dir" "${paths[@]}"
+}
+
+# supervisord of that version, from pip. Debian ships pip itself as a file that python can run.
+pip_supervisord() {
+    local dir=$target/supervisor/$1 packages=$target/supervisor/packages pip
+    if [ ! -d "$dir/supervisor" ]; then
+        [ -d "$packages/usr" ] || unpack_package python3-pip-whl "" "$packages" || return
+        pip=("$packages"/usr/share/python-wheels/pip-*.whl)
+        rm -rf "$dir" "$dir.new"
+        "$(debian_python)" "${pip[0]}/pip" --quiet install --root-user-action=ignore \
+            --no-deps --target "$dir.new" "supervisor==$1" >&2 || return
+        mv "$dir.new" "$dir"
+    fi
+    supervisord_launcher "$dir" "$dir"
+}
+
+# supervisord_launcher DIR PATH...: Python finds its own library and these folders, nothing else.
+supervisord_launcher() {
+    local launcher=$1/supervisord IFS=:
+    shift
+    printf '#!/bin/sh\nPYTHONPATH=%q exec %q -S -c %q "$@"\n' "$*" "$(debian_python)" \
+        'from supervisor.supervisord import main; main()' >"$launcher.$$"
+    chmod +x "$launcher.$$"
+    mv "$launcher.$$" "$launcher"
+    "$launcher" --version >/dev/null && echo "$launcher"
+}
+
+# Debian's packages are for Debian's own Python.
+debian_python() {
+    if [ -x /usr/bin/python3 ]; then
+        echo /usr/bin/python3
+    else
+        command -v python3
+    fi
+}
+
 # ---- nginx ----
 
 # One build at a time in this checkout; the lock ends with the script.
@@ -121,6 +177,29 @@ tree_version() {
 }
 
 binary_version() { "$1" -v 2>&1 | sed -n 's|^nginx version: nginx/\([0-9.]*\).*|\1|p'; }
+
+# The source that the crate nginx-src carries, as cargo has unpacked it.
+crate_tree() {
+    local metadata manifest host
+    need_cargo
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    metadata=$(cd "$root" && cargo metadata --locked --features vendored --format-version 1 \
+        --filter-platform "$host")
+    manifest=$(grep -o '"manifest_path":"[^"]*/nginx-src[^/"]*/Cargo.toml"' <<<"$metadata") ||
+        die "cargo metadata does not name the crate nginx-src"
+    manifest=${manifest#*:\"}
+    echo "${manifest%/Cargo.toml\"}/nginx"
+}
+
+# packaged_headers VERSION: nginx's headers and auto/ from Debian's package of that very version.
+packaged_headers() {
+    local tree=/usr/share/nginx/src package=$target/nginx/packages/nginx-dev-$1
+    if [ "$(tree_version "$tree")" != "$1" ]; then
+        [ -d "$package" ] || unpack_package nginx-dev "$1" "$package" || return
+        tree=$package/usr/share/nginx/src
+    fi
+    echo "$tree"
+}
 
 # A folder name for a source tree that is not ours: two trees of one version may differ.
 tree_name() { echo "$(tree_version "$1")-$(printf %s "$1" | cksum | cut -d' ' -f1)"; }

@@ -1,4 +1,4 @@
-//! What the module keeps for an `http` block: the upstreams with checks, and their shared memory
+//! What the module keeps for an `http` block: the upstreams with checks or managed programs, and their shared memory
 //! through the steps of a reload.
 
 use core::cell::{Cell, OnceCell};
@@ -30,7 +30,7 @@ pub(crate) struct MainConf {
 }
 
 impl MainConf {
-    /// Sets the upstreams with checks; once.
+    /// Sets the upstreams with checks or managed programs; once.
     pub(crate) fn set_watched(&self, watched: Vec<Watched>) {
         let listing = listing(&watched);
         // A second call, which does not happen, would change nothing.
@@ -38,7 +38,7 @@ impl MainConf {
         let _ = self.listing.set(listing);
     }
 
-    /// Every upstream with checks.
+    /// Every upstream with checks or managed programs.
     pub(crate) fn watched(&self) -> &[Watched] {
         self.watched.get().map_or(&[], Vec::as_slice)
     }

@@ -1,13 +1,14 @@
 //! The `healthcheck_*` directives of an upstream block, and what a complete configuration makes of
 //! them.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use healthcheck_core::check::{request_from_lines, Check, CheckDraft};
 use healthcheck_core::value::{parse_failcount, parse_size, parse_time, ValueError};
 
-use crate::balancer::Gate;
+use super::supervisord::Managed;
+use crate::balancer::{Gate, Hold};
 use crate::nginx::upstream::Upstream;
 
 /// What an upstream block says of health checks.
@@ -17,6 +18,12 @@ pub(crate) struct UpstreamConf {
     draft: RefCell<CheckDraft>,
     /// What a request to the upstream passes; idle without `healthcheck_enabled`.
     pub(crate) gate: Gate,
+    /// Where its requests wait for a peer.
+    pub(crate) hold: Hold,
+    /// Whether its programs are managed, so that its requests are counted.
+    pub(crate) is_managed: Cell<bool>,
+    /// The round of starts that the requests which wait here wait for.
+    pub(crate) round: Cell<u64>,
 }
 
 /// Why a directive is refused.
@@ -100,6 +107,16 @@ impl UpstreamConf {
         self.draft.borrow().enabled
     }
 
+    /// Whether nginx's balancer is wrapped for each request: to let it wait, or to count it.
+    pub(crate) fn is_wrapped(&self) -> bool {
+        self.hold.is_on() || self.is_managed.get()
+    }
+
+    /// Whether a peer may be usable, as far as this process knows.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.gate.is_open() || self.gate.is_usable()
+    }
+
     /// Whether the block has settings that mean nothing without `healthcheck_enabled`.
     pub(crate) fn has_idle_settings(&self) -> bool {
         !self.is_enabled() && self.draft.borrow().any_setting()
@@ -111,12 +128,22 @@ impl UpstreamConf {
     }
 }
 
-/// An upstream with checks.
+/// An upstream with checks or managed programs.
 pub(crate) struct Watched {
     /// nginx's block.
     pub(crate) upstream: Upstream,
     /// What the block says; `'static` as the configuration outlives whoever reads this.
     pub(crate) conf: &'static UpstreamConf,
-    /// The rule its peers are probed by.
-    pub(crate) check: Arc<Check>,
+    /// The rule its peers are probed by; `None`: they are not.
+    pub(crate) check: Option<Arc<Check>>,
+    /// Its programs; `None`: they are not managed.
+    pub(crate) managed: Option<Arc<Managed>>,
+}
+
+impl Watched {
+    /// Whether a peer is probed whose server line is marked `down` or not. A managed one is also when
+    /// it is, since it can be started by hand.
+    pub(crate) fn is_probed(&self, configured_down: bool) -> bool {
+        self.check.is_some() && (!configured_down || self.managed.is_some())
+    }
 }

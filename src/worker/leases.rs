@@ -1,8 +1,6 @@
 //! Which peers this process probes: taking, renewing and giving back leases.
 
 use core::sync::atomic::Ordering;
-use std::sync::Arc;
-
 use healthcheck_core::lease::{Holder, Lease, GRACE};
 use healthcheck_core::schedule::latest_next_start;
 use healthcheck_core::Msec;
@@ -62,7 +60,7 @@ impl Worker {
             watch.complete = false;
             return;
         }
-        let (check, generation) = (Arc::clone(&watch.check), watch.generation);
+        let Some(check) = watch.check.clone() else { return };
         let (lease, next_due) = (slot.lease(), slot.next_due());
 
         // A foreign peer that is probed on time has a live holder; asking the system costs a call.
@@ -81,6 +79,16 @@ impl Worker {
         // delay shorter than what is left of the old one.
         let latest = if slot.is_in_flight() { 0 } else { check.delay };
         let start = next_due.clamp(now, now.saturating_add(latest));
+        self.take_lease(at, lease, start);
+    }
+
+    /// Takes the lease of a peer, if it still is `lease`; the next probe begins at `start`.
+    pub(super) fn take_lease(&mut self, at: usize, lease: Lease, start: Msec) {
+        let Some(peer) = self.peers.get(at) else { return };
+        let (Some(slot), Some(watch)) = (self.slot(peer), self.watches.get(peer.watch)) else {
+            return;
+        };
+        let (Some(check), generation) = (&watch.check, watch.generation) else { return };
         let until = latest_next_start(start, check.delay, check.timeout) + GRACE;
         let mine = Lease::held(self.pid, until);
         if !slot.swap_lease(lease, mine) {
@@ -164,10 +172,16 @@ impl Worker {
         let unused = |epoch: u32| epoch < oldest;
         let slots = self.zone.slots.used_records().any(|slot| unused(slot.entry().epoch()));
         let cells = self.zone.upstreams.used_records().any(|cell| unused(cell.entry().epoch()));
-        if !slots && !cells {
+        let zone = self.zone;
+        let programs = zone.programs.used_records().any(|cell| unused(cell.entry().epoch()));
+        let supervisords =
+            zone.supervisords.used_records().any(|cell| unused(cell.entry().epoch()));
+        if !slots && !cells && !programs && !supervisords {
             return;
         }
         if let Some(lock) = self.zone.try_lock() {
+            zone.programs.remove_if(&lock, |cell| unused(cell.entry().epoch()));
+            zone.supervisords.remove_if(&lock, |cell| unused(cell.entry().epoch()));
             self.zone.slots.remove_if(&lock, |slot| unused(slot.entry().epoch()));
             self.zone.upstreams.remove_if(&lock, |cell| unused(cell.entry().epoch()));
         }

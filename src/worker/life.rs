@@ -6,10 +6,12 @@ use std::sync::Arc;
 use healthcheck_core::key::Key;
 use healthcheck_core::wheel::Wheel;
 
+use super::programs::Programs;
 use super::roster::{Watch, NOWHERE};
+use super::tasks::Tasks;
 use super::trouble::Trouble;
 use super::{forget, run, with_worker, Worker, SCAN_EVERY, WORKER};
-use crate::balancer::Mirror;
+use crate::balancer::{Gate, Mirror};
 use crate::conf::{MainConf, Watched};
 use crate::nginx::process::{now, pid, slot, worker_number, CycleId};
 use crate::nginx::timer::Timer;
@@ -17,7 +19,7 @@ use crate::zone::layout::Process;
 use crate::zone::Zone;
 
 /// Starts the worker of this process under `conf`, as one of `workers`, in place of the one that
-/// the process had. A configuration without checks gets none.
+/// the process had. A configuration without checks and managed programs gets none.
 pub(crate) fn start(conf: &MainConf, cycle: CycleId, workers: usize) {
     stop();
     let Some(zone) = conf.zone() else { return };
@@ -31,6 +33,9 @@ pub(crate) fn start(conf: &MainConf, cycle: CycleId, workers: usize) {
         process_slot: slot(),
         workers,
         watches: conf.watched().iter().filter_map(|watched| watch(zone, watched)).collect(),
+        supervisords: Vec::new(),
+        tasks: Tasks::default(),
+        row: zone.row(slot()),
         peers: Vec::new(),
         by_slot: iter::repeat_n(NOWHERE, zone.slots.0.len()).collect(),
         wheel: Wheel::new(now()),
@@ -72,15 +77,34 @@ pub(crate) fn sync(number: usize) {
     with_worker(|worker| worker.sync(number));
 }
 
+/// Mirrors the newest health of an upstream in whose queue requests wait. `false` when nobody keeps
+/// that health up to date any more: the process's worker has ended, a larger zone is in use, or the
+/// running configuration has no such upstream. Where nothing was ever mirrored, nothing is missing.
+pub(crate) fn attend(gate: &Gate) -> bool {
+    if !gate.is_open() {
+        return !gate.is_closed();
+    }
+    let mut is_kept_up = false;
+    with_worker(|worker| is_kept_up = worker.attend(gate.number()));
+    is_kept_up
+}
+
 /// An upstream as the worker keeps it. Its cell was made when the zone was initialised.
 fn watch(zone: Zone, watched: &Watched) -> Option<Watch> {
-    let (_, cell) = zone.upstreams.find(Key::of_upstream(watched.upstream.name()))?;
+    let (place, cell) = zone.upstreams.find(Key::of_upstream(watched.upstream.name()))?;
+    let programs = match &watched.managed {
+        Some(managed) => Some(Programs::new(zone, watched.upstream, Arc::clone(managed))?),
+        None => None,
+    };
     Some(Watch {
         upstream: watched.upstream,
         conf: watched.conf,
-        check: Arc::clone(&watched.check),
+        check: watched.check.clone(),
+        mirror: Mirror::new(watched.upstream, cell.generation(), programs.is_some()),
+        programs,
+        place,
+        cell,
         generation: cell.generation(),
-        mirror: Mirror::new(watched.upstream, cell.generation()),
         complete: true,
     })
 }
@@ -97,16 +121,28 @@ impl Worker {
             self.enlist_all(at);
         }
         self.rank_peers();
+        self.list_supervisords();
         self.claim_free(true);
+        self.ask_all();
         self.arm();
     }
 
     /// The opposite of `begin`.
     fn end(&mut self) {
         self.retire();
+        self.tasks = Tasks::default();
         for watch in &self.watches {
             watch.conf.gate.close();
         }
         self.zone.leave(self.process_slot, self.pid);
+    }
+
+    /// Mirrors a watch, if there is something new; whether its health is kept up to date.
+    fn attend(&mut self, number: usize) -> bool {
+        self.sync_if_stale(number);
+        let cell = self.watches.get(number).map(|watch| watch.cell);
+        // A program that is being started is waited for, whoever has the newer zone: who starts it
+        // writes the result here.
+        cell.is_some_and(|cell| self.zone.is_kept_up(cell)) || self.has_command(number)
     }
 }

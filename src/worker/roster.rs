@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use core::cell::Cell;
 use core::sync::atomic::AtomicU64;
 
 use healthcheck_core::check::Check;
@@ -9,14 +10,17 @@ use healthcheck_core::key::Key;
 use healthcheck_core::Msec;
 
 use super::peer::{Peer, Phase};
+use super::programs::Programs;
 use super::trouble::Cause;
 use super::Worker;
-use crate::balancer::{Mirror, UNHEALTHY};
+use crate::balancer::mirror::Image;
+use crate::balancer::Mirror;
 use crate::conf::UpstreamConf;
 use crate::nginx::peers::Member;
 use crate::nginx::process::now;
 use crate::nginx::upstream::Upstream;
 use crate::zone::table::Record;
+use crate::zone::upstream::UpstreamCell;
 use crate::zone::Slot;
 
 /// How long nobody must have held the lease of a slot before another peer may take its room: a
@@ -26,14 +30,20 @@ const KEEP_UNLISTED: Msec = 10_000;
 /// No place.
 pub(crate) const NOWHERE: u32 = u32::MAX;
 
-/// One upstream with checks.
+/// One upstream with checks or managed programs.
 pub(crate) struct Watch {
     /// nginx's block.
     pub(crate) upstream: Upstream,
     /// What its requests pass; configuration memory, which outlives the worker.
     pub(crate) conf: &'static UpstreamConf,
-    /// How its peers are probed.
-    pub(crate) check: Arc<Check>,
+    /// How its peers are probed; `None`: they are not.
+    pub(crate) check: Option<Arc<Check>>,
+    /// Its programs; `None`: they are not managed.
+    pub(crate) programs: Option<Programs>,
+    /// Its place in the zone's table of upstreams.
+    pub(crate) place: usize,
+    /// Its record in the zone.
+    pub(crate) cell: &'static UpstreamCell,
     /// Grows with every flip.
     pub(crate) generation: &'static AtomicU64,
     /// Health, as nginx sees it.
@@ -63,25 +73,43 @@ impl Worker {
         }
     }
 
+    /// As `sync`, where there is something new.
+    pub(crate) fn sync_if_stale(&mut self, number: usize) {
+        let Some(watch) = self.watches.get(number) else { return };
+        if watch.conf.gate.stale(watch.upstream.version()).is_some() {
+            self.sync(number);
+        }
+    }
+
     /// Lists the peers that a watch has now, and mirrors them.
     pub(crate) fn enlist_all(&mut self, number: usize) {
         let Some(watch) = self.watches.get(number) else { return };
         let upstream = watch.upstream;
         // Read before the list: a change in between is met by the next look.
         let version = upstream.version();
-        let members = upstream.members(UNHEALTHY);
+        let members = upstream.members(watch.mirror.mask());
+        let (is_checked, is_managed) = (watch.check.is_some(), watch.programs.is_some());
 
         let mut complete = true;
         let mut images = Vec::with_capacity(members.len());
         for member in members.iter() {
-            let slot = if member.down { None } else { self.enlist(number, upstream, member) };
-            complete &= member.down || slot.is_some();
+            // A managed one can be started by hand, whatever the configuration says.
+            let is_probed = is_checked && (!member.down || is_managed);
+            let slot = if is_probed { self.enlist(number, upstream, member) } else { None };
+            complete &= !is_probed || slot.is_some();
             let slot: Option<&Slot> = slot.and_then(|at| self.zone.slots.0.get(at));
-            images.push((member.address, slot));
+            images.push(Image {
+                address: member.address,
+                slot,
+                program: self.program_of(number, member.line),
+                line: member.line,
+                admin_down: member.down && !is_managed,
+                up_since: Cell::new(0),
+            });
         }
         if let Some(watch) = self.watches.get_mut(number) {
             watch.complete = complete;
-            watch.mirror.set_peers(version, images.into_iter());
+            watch.mirror.set_peers(version, images);
             watch.mirror.run(&watch.conf.gate);
         }
     }

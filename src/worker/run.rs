@@ -1,10 +1,8 @@
 //! Probing: what is done when the timer fires, a socket is ready, a probe ends.
 
 use core::iter;
-use std::sync::Arc;
 use std::time::Instant;
 
-use healthcheck_core::health::Flip;
 use healthcheck_core::lease::GRACE;
 use healthcheck_core::outcome::Outcome;
 use healthcheck_core::probe::{Action, Event, Probe};
@@ -13,12 +11,11 @@ use healthcheck_core::Msec;
 
 use super::peer::{Flight, Phase};
 use super::trouble::Cause;
-use super::{forget, with_worker, Worker, SCAN_EVERY};
+use super::{forget, with_worker, Worker, SCAN_EVERY, WORKER};
 use crate::nginx::connection::{Observer, OpenError, PeerConnection, Read, Write};
 use crate::nginx::guard::guard;
-use crate::nginx::log::{debug, log, Level};
+use crate::nginx::log::debug;
 use crate::nginx::process::{has_free_connection, is_exiting, now, wall_clock_ms, CycleId};
-use crate::zone::slot::Published;
 
 /// How often in a row a stalled event loop may take a probe's verdict away. A worker that never
 /// keeps its time would otherwise never find a dead peer.
@@ -28,15 +25,16 @@ const MAX_REPEATS: u8 = 3;
 /// timeout; then this side ends, so that the peer does.
 const LINGER: Msec = 4;
 
+/// From the end of one probe to the start of the next while a peer that was just started has not
+/// passed yet.
+pub(super) const AWAITED_DELAY: Msec = 100;
+
 /// Bytes read from a peer at a time.
 const READ_BUFFER: usize = 16 * 1024;
 
 /// The process's timer has fired.
 pub(super) fn on_timer() {
-    let mut is_orphan = false;
-    // Without a master, a reload can drop the module: nobody calls it, and its memory is gone.
-    with_worker(|worker| is_orphan = worker.cycle != CycleId::running());
-    if is_orphan {
+    if WORKER.with(|worker| worker.as_ref().is_some_and(Worker::is_orphan)) == Some(true) {
         return forget();
     }
     // The timer is set again whatever happens in between.
@@ -71,6 +69,11 @@ impl Observer for Events {
 }
 
 impl Worker {
+    /// Whether nginx runs another configuration now, and nobody has said so.
+    pub(super) fn is_orphan(&self) -> bool {
+        self.cycle != CycleId::running()
+    }
+
     /// Does what is due.
     fn tick(&mut self) {
         let now = now();
@@ -97,6 +100,8 @@ impl Worker {
             }
         }
         self.due = due;
+        self.tick_tasks();
+        self.ask_all();
         if now >= self.next_scan {
             self.scan();
         }
@@ -107,21 +112,27 @@ impl Worker {
         self.next_scan = now() + SCAN_EVERY;
         for number in 0..self.watches.len() {
             let Some(watch) = self.watches.get(number) else { continue };
-            if !watch.complete {
+            if watch.complete {
+                self.sync_if_stale(number);
+            } else {
                 self.refresh(number);
-            } else if watch.conf.gate.stale(watch.upstream.version()).is_some() {
-                self.sync(number);
             }
         }
         if !self.retired {
             self.claim_free(false);
+            self.probe_all_awaited();
+            self.take_over();
+            self.restart_due();
+            self.report_loads();
             self.reclaim();
         }
     }
 
     /// Sets the process's timer to what comes next.
     pub(super) fn arm(&mut self) {
-        let wake = self.wheel.next_wake().map_or(self.next_scan, |at| at.min(self.next_scan));
+        self.timer.set_cancelable(!self.tasks.has_stops());
+        let others = [self.wheel.next_wake(), self.tasks.next_wake(), self.next_poll()];
+        let wake = others.into_iter().flatten().fold(self.next_scan, Msec::min);
         self.timer.set(wake);
     }
 
@@ -170,7 +181,7 @@ impl Worker {
             return self.postpone(at, due, now + TICK);
         }
         let Some(peer) = self.peers.get(at) else { return };
-        let Some(check) = self.watches.get(peer.watch).map(|watch| Arc::clone(&watch.check)) else {
+        let Some(check) = self.watches.get(peer.watch).and_then(|watch| watch.check.clone()) else {
             return;
         };
         if !self.renew(at, latest_next_start(now, check.delay, check.timeout) + GRACE) {
@@ -260,10 +271,13 @@ impl Worker {
     fn linger(&mut self, at: usize) {
         let Some(peer) = self.peers.get_mut(at) else { return };
         let (Phase::Probing(flight), Some(probe)) = (&mut peer.phase, &peer.probe) else { return };
-        let Some(watch) = self.watches.get(peer.watch) else { return };
+        let Some(check) = self.watches.get(peer.watch).and_then(|watch| watch.check.as_ref())
+        else {
+            return;
+        };
         if probe.awaits_end() && !flight.lingers {
             flight.lingers = true;
-            let patience = now() + watch.check.timeout / LINGER;
+            let patience = now() + check.timeout / LINGER;
             if let Ok(id) = u32::try_from(at) {
                 self.wheel.set(id, probe.deadline().min(patience));
             }
@@ -295,8 +309,11 @@ impl Worker {
         self.on_readable(at);
         let Some(peer) = self.peers.get_mut(at) else { return };
         let Phase::Probing(flight) = &peer.phase else { return };
-        let Some(watch) = self.watches.get(peer.watch) else { return };
-        if flight.is_unfair(watch.check.timeout) && peer.repeats < MAX_REPEATS {
+        let Some(check) = self.watches.get(peer.watch).and_then(|watch| watch.check.as_ref())
+        else {
+            return;
+        };
+        if flight.is_unfair(check.timeout) && peer.repeats < MAX_REPEATS {
             peer.repeats += 1;
             let what = format_args!("the event loop stood still, probes are repeated");
             self.trouble.note(Cause::Stall, now(), what);
@@ -329,8 +346,10 @@ impl Worker {
         peer.phase = Phase::Waiting(now);
         peer.repeats = 0;
         let latency = peer.probe.as_ref().map_or(0, Probe::latency);
-        let Some(watch) = self.watches.get(peer.watch) else { return };
-        let (number, check) = (peer.watch, &watch.check);
+        let number = peer.watch;
+        let Some(check) = self.watches.get(number).and_then(|watch| watch.check.as_ref()) else {
+            return;
+        };
         let (delay, thresholds) = (check.delay, (check.fall, check.rise));
         debug!("healthcheck: probe of {}: {}", peer.name.escape_ascii(), outcome.code());
 
@@ -339,46 +358,18 @@ impl Worker {
         }
         let published = slot.publish(held.epoch, outcome, thresholds, latency, wall_clock_ms());
         let Some(published) = published else { return self.lose(at) };
-        slot.land();
-        let due = due_after_end(slot.next_due(), now, delay);
+        let is_wanted = slot.land();
+        let due = match slot.health().is_awaited() {
+            _ if is_wanted => now,
+            true => now + AWAITED_DELAY,
+            false => due_after_end(slot.next_due(), now, delay),
+        };
         slot.set_next_due(due);
         self.wait(at, due);
         if let Some(flip) = published.flip {
             self.announce(at, number, outcome, flip, &published);
+        } else if slot.health().is_awaited() {
+            self.lose_patience(at, number);
         }
-    }
-
-    /// Tells nginx, the other processes and the log of a flip.
-    fn announce(
-        &mut self,
-        at: usize,
-        number: usize,
-        outcome: Outcome,
-        flip: Flip,
-        published: &Published,
-    ) {
-        let Some(watch) = self.watches.get_mut(number) else { return };
-        // Release: whoever reads the new generation reads the slot's new health.
-        watch.generation.fetch_add(1, core::sync::atomic::Ordering::Release);
-        let name = self.peers.get(at).map_or(&[][..], |peer| &peer.name);
-        let (level, state, what) = match flip {
-            Flip::Down => (Level::Warn, "down", "failure"),
-            Flip::Up => (Level::Notice, "up", "pass"),
-        };
-        let plural = match (published.run, flip) {
-            (1, _) => "",
-            (_, Flip::Down) => "s",
-            (_, Flip::Up) => "es",
-        };
-        log!(
-            level,
-            "healthcheck: peer {} in upstream \"{}\" is {state}: {}: {}, {} {what}{plural} in a row",
-            name.escape_ascii(),
-            watch.upstream.name().escape_ascii(),
-            outcome.code(),
-            outcome.sentence(),
-            published.run,
-        );
-        self.sync(number);
     }
 }

@@ -24,10 +24,12 @@ pub(crate) enum Cause {
     ZoneFull,
     /// The event loop did not run for a while.
     Stall,
+    /// A supervisord does not say how its programs are.
+    Supervisord,
 }
 
 /// How many causes there are.
-const CAUSES: usize = 4;
+const CAUSES: usize = 5;
 
 /// Memory of local trouble.
 #[derive(Default)]
@@ -56,7 +58,8 @@ impl Trouble {
         let Some(last) = self.logged.get_mut(cause as usize) else { return };
         if last.is_none_or(|last| now.saturating_sub(last) >= LOG_EVERY) {
             *last = Some(now);
-            log!(Level::Error, "healthcheck: {what}");
+            let about = if cause == Cause::Supervisord { "supervisord" } else { "healthcheck" };
+            log!(Level::Error, "{about}: {what}");
         }
     }
 }
