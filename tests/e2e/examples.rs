@@ -9,6 +9,8 @@ use support::config::{preamble, temporary_paths};
 use support::status::table;
 use support::{wait_until, Environment, Nginx, Peer, Port, Request, Script, LIMIT};
 
+mod programs;
+
 /// An example, its ports and peers replaced.
 struct Example {
     text: String,

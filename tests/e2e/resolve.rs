@@ -6,7 +6,7 @@ use support::dns::Dns;
 use support::{check, skip, wait_until, Config, Environment, Nginx, Peer, Port, LIMIT};
 
 /// Peers on one port of the addresses 127.0.2.1 and on, and a name for some of them.
-struct Service {
+pub(crate) struct Service {
     dns: Dns,
     peers: Vec<Peer>,
     port: u16,
@@ -14,7 +14,7 @@ struct Service {
 
 impl Service {
     /// `None`, with a remark, where nginx cannot do it.
-    fn start(count: u8) -> Option<Service> {
+    pub(crate) fn start(count: u8) -> Option<Service> {
         if !Environment::get().at_least([1, 27, 3]) {
             skip("this nginx has no `server ... resolve` in its upstreams");
             return None;
@@ -34,12 +34,12 @@ impl Service {
     }
 
     /// Has the name mean the peers with these numbers, from 1.
-    fn set(&self, numbers: &[u8]) {
+    pub(crate) fn set(&self, numbers: &[u8]) {
         let addresses: Vec<IpAddr> = numbers.iter().map(|&number| address(number)).collect();
         self.dns.set("service.test", &addresses);
     }
 
-    fn config(&self, balancer: &str, workers: usize) -> Config {
+    pub(crate) fn config(&self, balancer: &str, workers: usize) -> Config {
         let body = format!(
             "zone backend 256k; {balancer} {} server service.test:{} resolve max_fails=0;",
             check(200, 2000, 2),
@@ -49,12 +49,12 @@ impl Service {
         Config::new().workers(workers).http(&resolver).upstream("backend", body)
     }
 
-    fn peer(&self, number: u8) -> &Peer {
+    pub(crate) fn peer(&self, number: u8) -> &Peer {
         &self.peers[usize::from(number) - 1]
     }
 
     /// Waits until the page lists exactly these peers.
-    fn wait_listed(&self, nginx: &Nginx, numbers: &[u8]) {
+    pub(crate) fn wait_listed(&self, nginx: &Nginx, numbers: &[u8]) {
         let mut expected: Vec<String> =
             numbers.iter().map(|&number| self.peer(number).to_string()).collect();
         expected.sort();

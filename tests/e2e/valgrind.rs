@@ -2,9 +2,14 @@
 
 use std::fs;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
-use support::{check, process, servers, skip, wait_until, Config, Nginx, Peer, Script};
+use support::scripted_supervisord::START;
+use support::{
+    check, process, servers, skip, wait_until, Config, Nginx, Peer, Reply, Request, Script,
+    ScriptedSupervisord,
+};
 
 /// Everything is some thirty times slower.
 const SLOW: Duration = Duration::from_secs(120);
@@ -124,6 +129,37 @@ fn a_worker_through_reloads_is_clean() {
     assert!(process::is_alive(worker));
     nginx.quit_within(SLOW);
     assert_clean(&nginx, 6);
+}
+
+#[test]
+fn a_worker_that_starts_and_stops_programs_while_requests_wait_is_clean() {
+    let (supervisord, peers) = (ScriptedSupervisord::start(), Peer::start_many(2));
+    let limits = "supervisord_poll 500; supervisord_read_timeout 20s; queue 20 timeout=60s;";
+    let body = format!("supervisord {supervisord}; {limits} {}", servers(&peers));
+    let config = Config::new().workers(1).upstream("backend", body).commands("backend");
+    let Some(config) = under_valgrind(config) else { return };
+    let mut nginx = Nginx::start_within(SLOW, &config);
+    let address = nginx.address();
+    let ask = move || Request::get("/backend/").limit(SLOW).send(address);
+
+    for reply in [Reply::Fitting, Reply::Fault(50), Reply::huge(), Reply::text("<a/>")] {
+        let works = reply == Reply::Fitting;
+        supervisord.reply(START, reply).hold(START);
+        let clients: Vec<_> = (0..6).map(|_| thread::spawn(ask)).collect();
+        wait_until(SLOW, "all are held", || nginx.status().upstream("backend").held == 6);
+        supervisord.release(START);
+        for client in clients {
+            let answer = client.join().expect("a client").expect("an answer");
+            assert_eq!(answer.status, if works { 200 } else { 502 });
+        }
+        nginx.reload_within(SLOW, &config);
+        if works {
+            assert!(nginx.stop_page("backend", 0).accepted);
+            wait_until(SLOW, "it is down", || nginx.status().program("backend0").state == "down");
+        }
+    }
+    nginx.quit_within(SLOW);
+    assert_clean(&nginx, 2);
 }
 
 /// How often the process asked for memory until it had probed its peer so many times.

@@ -148,6 +148,14 @@ impl Config {
         self
     }
 
+    /// Adds the pages `/start/NAME/` and `/stop/NAME/` of an upstream.
+    pub fn commands(self, name: &str) -> Config {
+        self.server(&format!(
+            "location /start/{name}/ {{ supervisord_start {name}; }} \
+             location /stop/{name}/ {{ supervisord_stop {name}; }} "
+        ))
+    }
+
     /// Whether there is no master.
     pub fn is_single_process(&self) -> bool {
         self.single

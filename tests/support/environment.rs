@@ -15,6 +15,10 @@ pub struct Environment {
     pub module: Option<PathBuf>,
     /// `TEST_NGINX_VERSION`, such as `1.28.3`.
     pub version: String,
+    /// `TEST_SUPERVISORD`: Debian's supervisord; `None` if empty.
+    pub supervisord: Option<PathBuf>,
+    /// `TEST_SUPERVISORD_43`: that of supervisor 4.3; `None` if empty.
+    pub supervisord_43: Option<PathBuf>,
     /// `TEST_CHECKOUT`: the root of the source tree.
     pub checkout: PathBuf,
     /// What `nginx -V` prints.
@@ -31,11 +35,13 @@ impl Environment {
 
         ENVIRONMENT.get_or_init(|| {
             let nginx = PathBuf::from(variable("TEST_NGINX"));
-            let module = variable("TEST_MODULE");
+            let path = |text: String| (!text.is_empty()).then(|| absolute(Path::new(&text)));
             let output = Command::new(&nginx).arg("-V").output().expect("nginx -V starts");
 
             Environment {
-                module: (!module.is_empty()).then(|| absolute(Path::new(&module))),
+                module: path(variable("TEST_MODULE")),
+                supervisord: path(variable("TEST_SUPERVISORD")),
+                supervisord_43: path(variable("TEST_SUPERVISORD_43")),
                 version: variable("TEST_NGINX_VERSION"),
                 checkout: absolute(Path::new(&variable("TEST_CHECKOUT"))),
                 build: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -57,13 +63,18 @@ impl Environment {
     }
 }
 
-/// Says, past libtest's capture of a passing test's output, that a test could not run here.
+/// Says that a test could not run here.
 pub fn skip(reason: &str) {
     let test = std::thread::current();
     let name = test.name().unwrap_or("a test");
 
+    say(&format!("SKIP: {name}: {reason}"));
+}
+
+/// Says something past libtest's capture of a passing test's output.
+pub fn say(remark: &str) {
     // A closed stdout loses the remark, not the run.
-    let _ = writeln!(std::io::stdout().lock(), "SKIP: {name}: {reason}");
+    let _ = writeln!(std::io::stdout().lock(), "{remark}");
 }
 
 fn variable(name: &str) -> String {

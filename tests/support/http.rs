@@ -13,6 +13,7 @@ pub struct Request<'a> {
     method: &'a str,
     path: &'a str,
     body: &'a [u8],
+    headers: Vec<(&'a str, &'a str)>,
     source: Option<Ipv4Addr>,
     limit: Duration,
 }
@@ -20,12 +21,25 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// A GET.
     pub fn get(path: &'a str) -> Request<'a> {
-        Request { method: "GET", path, body: b"", source: None, limit: Duration::from_secs(10) }
+        Request {
+            method: "GET",
+            path,
+            body: b"",
+            headers: Vec::new(),
+            source: None,
+            limit: Duration::from_secs(10),
+        }
     }
 
     /// Another method.
     pub fn method(mut self, method: &'a str) -> Request<'a> {
         self.method = method;
+        self
+    }
+
+    /// With a header line more; `Host: test` is there already.
+    pub fn header(mut self, name: &'a str, value: &'a str) -> Request<'a> {
+        self.headers.push((name, value));
         self
     }
 
@@ -60,6 +74,9 @@ impl<'a> Request<'a> {
         stream.set_write_timeout(Some(self.limit))?;
 
         let mut head = format!("{} {} HTTP/1.0\r\nHost: test\r\n", self.method, self.path);
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
         if !self.body.is_empty() {
             head.push_str(&format!("Content-Length: {}\r\n", self.body.len()));
         }

@@ -3,27 +3,37 @@
 //! Threads and blocking sockets only, loopback only. It knows the directives' names and the shape
 //! of the status pages, and nothing of how the module works.
 
+pub mod command;
 pub mod config;
 pub mod dns;
 pub mod environment;
 pub mod http;
+mod listener;
 pub mod load;
 pub mod nginx;
 pub mod peer;
 pub mod port;
 pub mod process;
+pub mod rpc;
 pub mod script;
+pub mod scripted_supervisord;
 pub mod status;
+pub mod supervisord;
 pub mod swarm;
 pub mod wait;
+mod wire;
 
+pub use command::Command;
 pub use config::{check, servers, Config, CHECK};
-pub use environment::{skip, Environment};
+pub use environment::{say, skip, Environment};
 pub use http::{Request, Response};
 pub use load::{Load, Tally};
 pub use nginx::Nginx;
 pub use peer::Peer;
 pub use port::Port;
+pub use rpc::Fault;
 pub use script::{Script, Step};
-pub use status::{Page, Row};
+pub use scripted_supervisord::{Reply, ScriptedSupervisord};
+pub use status::{Page, ProgramRow, Row, Upstream};
+pub use supervisord::{Program, Supervisord};
 pub use wait::{holds_for, wait_for, wait_until, LIMIT};

@@ -15,7 +15,7 @@ use crate::http::{Request, Response};
 use crate::load::{Load, Tally};
 use crate::port::Port;
 use crate::process::{self, Process};
-use crate::status::{Page, Row};
+use crate::status::{Page, ProgramRow, Row};
 use crate::wait::{wait_for, wait_until, LIMIT};
 
 /// A running nginx. It ends with the value; a failed test prints its error log.
@@ -40,7 +40,8 @@ pub struct Tested {
 }
 
 /// No test allows these in the log unless it says so.
-const NEVER: [&str; 5] = ["[emerg]", "[alert]", "[crit]", "panicked at", "exited on signal"];
+const NEVER: [&str; 6] =
+    ["[emerg]", "[alert]", "[crit]", "panicked at", "exited on signal", "AddressSanitizer"];
 
 impl Nginx {
     /// Starts nginx and returns when it serves.
@@ -177,6 +178,21 @@ impl Nginx {
     #[track_caller]
     pub fn wait_down(&self, peer: impl ToString, down: bool) -> Row {
         self.wait_row(peer, if down { "is down" } else { "is up" }, |row| row.down == down)
+    }
+
+    /// Waits until the program of that name is in that state.
+    #[track_caller]
+    pub fn wait_program(&self, name: &str, state: &str) -> ProgramRow {
+        let start = Instant::now();
+
+        loop {
+            let program = self.status().program(name);
+            if program.state == state {
+                return program;
+            }
+            assert!(start.elapsed() < LIMIT, "not within {LIMIT:?} {state}: {program:#?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Waits until every checked peer has had a probe.
@@ -383,8 +399,8 @@ fn command(config: &Config, dir: &Path, conf: &Path) -> Command {
     command
 }
 
-/// Has the OS end nginx when the test's thread goes without doing so.
-fn end_with_the_test() -> io::Result<()> {
+/// Has the OS end a child when the test's thread goes without doing so.
+pub(crate) fn end_with_the_test() -> io::Result<()> {
     // SAFETY: no pointers.
     if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) } == 0 {
         Ok(())

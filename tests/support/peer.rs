@@ -2,19 +2,15 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::fs;
-use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use crate::listener::{Listener, Place};
 use crate::port::Port;
 use crate::script::Script;
+use crate::wire::Wire;
 
 mod connection;
 
@@ -27,7 +23,7 @@ pub const PROBE_PATH: &str = "/hc";
 pub struct Peer {
     place: Place,
     shared: Arc<Shared>,
-    listening: Option<Listening>,
+    listening: Option<Listener>,
 }
 
 /// What a peer saw.
@@ -41,11 +37,6 @@ pub struct Seen {
     pub raw: Vec<u8>,
     /// Whether it asked for [`PROBE_PATH`].
     pub probe: bool,
-}
-
-enum Place {
-    Tcp(Arc<Port>),
-    Unix(PathBuf),
 }
 
 struct Shared {
@@ -64,12 +55,6 @@ struct State {
     held: bool,
     seen: Vec<Seen>,
     accepted: Vec<Instant>,
-}
-
-struct Listening {
-    alive: Arc<AtomicBool>,
-    wake: UnixStream,
-    thread: JoinHandle<()>,
 }
 
 impl Peer {
@@ -171,20 +156,15 @@ impl Peer {
     pub fn stop(&mut self) {
         let Some(listening) = self.listening.take() else { return };
 
-        listening.alive.store(false, Ordering::Relaxed);
+        listening.tell_to_stop();
         self.shared.changed.notify_all();
-        // The thread may be gone already if its listener broke; joining says so.
-        let _ = (&listening.wake).write_all(b"!");
-        listening.thread.join().expect("the peer's thread");
-        if let Place::Unix(path) = &self.place {
-            fs::remove_file(path).expect("the socket's file");
-        }
+        listening.stop();
     }
 
     /// Listens again at the same place.
     pub fn restart(&mut self) {
         assert!(self.listening.is_none(), "the peer listens already");
-        self.listening = Some(Listening::start(&self.place, &self.shared));
+        self.listening = Some(listen(&self.place, &self.shared));
     }
 
     fn of(place: Place) -> Peer {
@@ -200,7 +180,7 @@ impl Peer {
             }),
             changed: Condvar::new(),
         });
-        let listening = Some(Listening::start(&place, &shared));
+        let listening = Some(listen(&place, &shared));
 
         Peer { place, shared, listening }
     }
@@ -213,10 +193,7 @@ impl Peer {
 /// As nginx names it: `127.0.0.1:81`, `[::1]:81`, `unix:/path`.
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::Tcp(port) => port.fmt(f),
-            Place::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
+        self.place.fmt(f)
     }
 }
 
@@ -232,83 +209,19 @@ impl Shared {
     }
 }
 
-impl Listening {
-    fn start(place: &Place, shared: &Arc<Shared>) -> Listening {
-        let listener = match place {
-            Place::Tcp(port) => OwnedFd::from(TcpListener::bind(port.address()).expect("the port")),
-            Place::Unix(path) => OwnedFd::from(UnixListener::bind(path).expect("the path")),
-        };
-        let (wake, woken) = UnixStream::pair().expect("a pair of sockets");
-        let alive = Arc::new(AtomicBool::new(true));
-        let thread = {
-            let (alive, shared) = (Arc::clone(&alive), Arc::clone(shared));
-            thread::spawn(move || accept_all(&listener, &woken, &alive, &shared))
-        };
+fn listen(place: &Place, shared: &Arc<Shared>) -> Listener {
+    let shared = Arc::clone(shared);
 
-        Listening { alive, wake, thread }
-    }
-}
-
-fn accept_all(
-    listener: &OwnedFd,
-    woken: &UnixStream,
-    alive: &Arc<AtomicBool>,
-    shared: &Arc<Shared>,
-) {
-    let mut connections = Vec::new();
-
-    while let Some(stream) = accept(listener, woken) {
+    Listener::start(place, move |stream, alive| {
         shared.state().accepted.push(Instant::now());
-        let (alive, shared) = (Arc::clone(alive), Arc::clone(shared));
-        connections.push(thread::spawn(move || {
-            Connection { stream, alive, shared }.serve();
-        }));
-        connections.retain(|connection| !connection.is_finished());
-    }
-    for connection in connections {
-        connection.join().expect("the connection's thread");
-    }
-}
-
-/// The next connection; `None` once the peer stops.
-fn accept(listener: &OwnedFd, woken: &UnixStream) -> Option<TcpStream> {
-    let entry = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-    let mut entries = [entry(listener.as_raw_fd()), entry(woken.as_raw_fd())];
-
-    loop {
-        // SAFETY: `entries` is an array of two that lives until the call returns.
-        let ready = unsafe { libc::poll(entries.as_mut_ptr(), 2, -1) };
-        if ready > 0 && entries[1].revents != 0 {
-            return None;
-        }
-        if ready > 0 && entries[0].revents != 0 {
-            return accept_one(listener);
-        }
-    }
-}
-
-fn accept_one(listener: &OwnedFd) -> Option<TcpStream> {
-    use std::os::fd::FromRawFd;
-
-    // SAFETY: `listener` is open; no address is asked for; the result is checked before it
-    // becomes a descriptor of ours.
-    let fd = unsafe {
-        libc::accept4(
-            listener.as_raw_fd(),
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            libc::SOCK_CLOEXEC,
-        )
-    };
-    assert!(fd >= 0, "accept: {}", std::io::Error::last_os_error());
-
-    // A unix socket too: reading, writing, timeouts and shutdown are the same calls.
-    // SAFETY: `fd` was opened above and belongs to nobody else.
-    Some(TcpStream::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+        Connection::new(Wire::new(stream, alive), Arc::clone(&shared)).serve();
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
     use crate::http::Request;
 

@@ -125,7 +125,8 @@ fn stat(pid: u32) -> Option<Stat> {
     })
 }
 
-fn title(pid: u32) -> String {
+/// Its command line; empty if there is no such process.
+pub fn title(pid: u32) -> String {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&bytes).replace('\0', " ").trim().to_owned()
 }

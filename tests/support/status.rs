@@ -17,6 +17,36 @@ pub struct Page {
     pub generated_ms: u64,
     /// `peers`, in the order of the page.
     pub peers: Vec<Row>,
+    /// `upstreams`, in the order of the page.
+    pub upstreams: Vec<Upstream>,
+}
+
+/// One upstream on the JSON page; the names are the page's.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the page's documentation says what each field means")]
+pub struct Upstream {
+    pub name: String,
+    pub held: u64,
+    pub queue: Option<u64>,
+    pub load: Option<f64>,
+    pub requests: u64,
+    pub managed: bool,
+}
+
+/// The program of a peer's server line on the JSON page; the names are the page's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the page's documentation says what each field means")]
+pub struct ProgramRow {
+    pub number: u64,
+    pub name: String,
+    pub state: String,
+    pub reported_state: Option<String>,
+    pub reported_pid: Option<u64>,
+    pub admin_down: bool,
+    pub last_command: Option<String>,
+    pub last_command_ms: Option<u64>,
+    pub last_result: Option<String>,
+    pub running: u64,
 }
 
 /// One peer on the JSON page; the names are the page's.
@@ -44,6 +74,7 @@ pub struct Row {
     pub probes: u64,
     pub failures: u64,
     pub last_change: Option<String>,
+    pub program: Option<ProgramRow>,
 }
 
 impl Page {
@@ -62,7 +93,8 @@ impl Page {
             nginx_version: page.text("nginx_version"),
             pid: page.pid("pid"),
             generated_ms: page.number("generated_ms"),
-            peers: page.field("peers").as_array().expect("an array").iter().map(row).collect(),
+            peers: page.list("peers").iter().map(row).collect(),
+            upstreams: page.list("upstreams").iter().map(upstream).collect(),
         }
     }
 
@@ -82,6 +114,30 @@ impl Page {
     /// The rows of an upstream, in the order of the page.
     pub fn of(&self, upstream: &str) -> Vec<Row> {
         self.peers.iter().filter(|row| row.upstream == upstream).cloned().collect()
+    }
+
+    /// An upstream.
+    ///
+    /// # Panics
+    /// If there is none of that name.
+    #[track_caller]
+    pub fn upstream(&self, name: &str) -> Upstream {
+        let found = self.upstreams.iter().find(|upstream| upstream.name == name);
+        found.unwrap_or_else(|| panic!("no upstream {name} in {self:#?}")).clone()
+    }
+
+    /// The program that an upstream numbers so, such as `backend0`, or that has this name.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[track_caller]
+    pub fn program(&self, name: &str) -> ProgramRow {
+        let mut programs = self.peers.iter().filter_map(|row| {
+            let program = row.program.as_ref()?;
+            let number = format!("{}{}", row.upstream, program.number);
+            (program.name == name || number == name).then_some(program)
+        });
+        programs.next().unwrap_or_else(|| panic!("no program {name} in {self:#?}")).clone()
     }
 }
 
@@ -110,6 +166,37 @@ fn row(value: &Value) -> Row {
         probes: row.number("probes"),
         failures: row.number("failures"),
         last_change: row.optional("last_change", Fields::text),
+        program: row.optional("program", |row, name| program(row.field(name))),
+    }
+}
+
+fn program(value: &Value) -> ProgramRow {
+    let program = Fields(value);
+
+    ProgramRow {
+        number: program.number("number"),
+        name: program.text("name"),
+        state: program.text("state"),
+        reported_state: program.optional("reported_state", Fields::text),
+        reported_pid: program.optional("reported_pid", Fields::number),
+        admin_down: program.flag("admin_down"),
+        last_command: program.optional("last_command", Fields::text),
+        last_command_ms: program.optional("last_command_ms", Fields::number),
+        last_result: program.optional("last_result", Fields::text),
+        running: program.number("running"),
+    }
+}
+
+fn upstream(value: &Value) -> Upstream {
+    let upstream = Fields(value);
+
+    Upstream {
+        name: upstream.text("name"),
+        held: upstream.number("held"),
+        queue: upstream.optional("queue", Fields::number),
+        load: upstream.field("load").as_f64(),
+        requests: upstream.number("requests"),
+        managed: upstream.flag("managed"),
     }
 }
 
@@ -118,6 +205,11 @@ struct Fields<'a>(&'a Value);
 impl<'a> Fields<'a> {
     fn field(&self, name: &str) -> &'a Value {
         self.0.get(name).unwrap_or_else(|| panic!("no {name} in {}", self.0))
+    }
+
+    fn list(&self, name: &str) -> &'a [Value] {
+        let list = self.field(name).as_array();
+        list.unwrap_or_else(|| panic!("{name} is no array in {}", self.0))
     }
 
     fn number(&self, name: &str) -> u64 {

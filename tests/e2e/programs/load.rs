@@ -1,0 +1,138 @@
+//! Programs are started and stopped by load.
+
+use std::time::Duration;
+
+use support::scripted_supervisord::{START, STOP};
+use support::{
+    holds_for, servers, wait_until, Config, Load, Nginx, Peer, Program, ScriptedSupervisord,
+    Supervisord, LIMIT,
+};
+
+const SCALED: &str = "supervisord_load_threshold 20; supervisord_load_interval 500; \
+                      supervisord_cooldown 300;";
+
+fn start(more: &str) -> (ScriptedSupervisord, Vec<Peer>, Nginx) {
+    let (supervisord, peers) = (ScriptedSupervisord::start(), Peer::start_many(3));
+    let body = format!("supervisord {supervisord}; {} {SCALED} {more}", servers(&peers));
+    let config = Config::new().workers(2).upstream("backend", body).commands("backend");
+
+    (supervisord, peers, Nginx::start(&config))
+}
+
+/// More than twenty requests a second for each of three programs.
+fn flood(nginx: &Nginx) -> Load {
+    nginx.load(2, "backend")
+}
+
+/// The names of programs in the order of their commands.
+fn order(supervisord: &ScriptedSupervisord, method: &str) -> Vec<String> {
+    supervisord.calls_of(method).iter().map(|call| call.programs[0].clone()).collect()
+}
+
+#[test]
+fn under_load_programs_are_started_in_order_and_idle_ones_stopped_from_the_end() {
+    for line in ["", "least_conn;", "zone backend 64k; random two;"] {
+        let (supervisord, peers, nginx) = start(line);
+
+        let load = flood(&nginx);
+        nginx.wait_program("backend2", "up");
+        assert_eq!(order(&supervisord, START), ["backend0", "backend1", "backend2"], "{line}");
+        wait_until(LIMIT, "all are used", || peers.iter().all(|peer| peer.request_count() > 0));
+        assert!(nginx.status().upstream("backend").requests > 0);
+        let samples = load.stop();
+        assert!(samples.iter().all(|sample| sample.status == Some(200)), "{line}");
+
+        nginx.wait_program("backend0", "down");
+        assert_eq!(order(&supervisord, STOP), ["backend2", "backend1", "backend0"], "{line}");
+        assert_eq!(nginx.get("/backend/").status, 200, "started again by the next request");
+        assert_eq!(supervisord.starts("backend0"), 2);
+    }
+}
+
+#[test]
+fn so_many_programs_are_left_as_the_minimum_says() {
+    let (supervisord, _peers, nginx) = start("supervisord_min_servers 2;");
+
+    let load = flood(&nginx);
+    nginx.wait_program("backend2", "up");
+    load.stop();
+    nginx.wait_program("backend2", "down");
+    holds_for(Duration::from_millis(2500), "two are left", || {
+        order(&supervisord, STOP) == ["backend2"]
+    });
+}
+
+#[test]
+fn the_cooldown_holds_between_two_steps_however_many_workers_there_are() {
+    let (supervisord, peers) = (ScriptedSupervisord::start(), Peer::start_many(4));
+    let body = format!(
+        "supervisord {supervisord}; {} supervisord_load_threshold 5; \
+         supervisord_load_interval 200; supervisord_cooldown 1s;",
+        servers(&peers)
+    );
+    let nginx = Nginx::start(&Config::new().workers(4).upstream("backend", body));
+
+    let load = nginx.load(4, "backend");
+    nginx.wait_program("backend3", "up");
+    load.stop();
+    let starts = supervisord.calls_of(START);
+    assert_eq!(order(&supervisord, START), ["backend0", "backend1", "backend2", "backend3"]);
+    for pair in starts.windows(2) {
+        let pause = pair[1].at - pair[0].at;
+        assert!(pause >= Duration::from_millis(950), "{pause:?}");
+    }
+}
+
+#[test]
+fn without_a_threshold_nothing_is_scaled() {
+    let (supervisord, peers) = (ScriptedSupervisord::start(), Peer::start_many(2));
+    let body = format!(
+        "supervisord {supervisord}; supervisord_load_interval 200; supervisord_cooldown 100; {}",
+        servers(&peers)
+    );
+    let nginx = Nginx::start(&Config::new().workers(2).upstream("backend", body));
+
+    let load = flood(&nginx);
+    wait_until(LIMIT, "the first is up", || nginx.status().program("backend0").state == "up");
+    std::thread::sleep(Duration::from_secs(1));
+    load.stop();
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(supervisord.calls_of(START).len(), 1);
+    assert!(supervisord.calls_of(STOP).is_empty());
+}
+
+#[test]
+fn without_a_supervisord_load_takes_programs_in_and_out() {
+    let peers = Peer::start_many(3);
+    let body = format!("supervisord none; {} {SCALED} supervisord_min_servers 1;", servers(&peers));
+    let config = Config::new().workers(2).upstream("backend", body).commands("backend");
+    let nginx = Nginx::start(&config);
+
+    assert!(nginx.start_page("backend", 0).accepted);
+    let load = flood(&nginx);
+    nginx.wait_program("backend2", "up");
+    let samples = load.stop();
+    assert!(samples.iter().all(|sample| sample.status == Some(200)));
+    nginx.wait_program("backend2", "down");
+    nginx.wait_program("backend1", "down");
+    assert_eq!(nginx.tally(10, "backend").at(&peers[0].to_string()), 10);
+}
+
+#[test]
+fn real_programs_come_and_go_with_the_load() {
+    let programs: Vec<Program> = Program::many("backend", 2)
+        .into_iter()
+        .map(|program| program.setting("startsecs", 1))
+        .collect();
+    let supervisord = Supervisord::start(programs);
+    let body = format!("{} {SCALED}", supervisord.upstream());
+    let nginx = Nginx::start(&Config::new().workers(2).upstream("backend", body));
+
+    let load = flood(&nginx);
+    supervisord.wait_state("backend1", "RUNNING");
+    nginx.wait_program("backend1", "up");
+    let samples = load.stop();
+    assert!(samples.iter().all(|sample| sample.status == Some(200)));
+    supervisord.wait_state("backend0", "STOPPED");
+    assert_eq!(supervisord.state("backend1"), "STOPPED");
+}
