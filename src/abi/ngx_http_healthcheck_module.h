@@ -111,8 +111,9 @@ ngx_http_healthcheck_find_api(void)
 
 
 /*
- * The table for the configuration that runs, or NULL.  Looked up once a configuration, and then two
- * comparisons.
+ * The table for the configuration that runs, or NULL.  Looked up once in each process of a configuration,
+ * and then two comparisons.  The process is compared too: a worker begins with what the master looked up
+ * for an earlier configuration, whose address may be that of a later one.
  */
 static ngx_inline const ngx_http_healthcheck_api_t *
 ngx_http_healthcheck_running_api(void)
@@ -120,10 +121,11 @@ ngx_http_healthcheck_running_api(void)
     ngx_uint_t                                i;
     const ngx_http_healthcheck_api_t         *api;
 
+    static ngx_pid_t                          pid;
     static volatile ngx_cycle_t              *cycle;
     static const ngx_http_healthcheck_api_t  *cached;
 
-    if (cycle == ngx_cycle) {
+    if (cycle == ngx_cycle && pid == ngx_pid) {
         return cached;
     }
 
@@ -135,7 +137,7 @@ ngx_http_healthcheck_running_api(void)
             break;
         }
 
-        for (i = 0; ngx_cycle->modules[i]; i++) {
+        for (i = 0; ngx_cycle->modules && ngx_cycle->modules[i]; i++) {
             if (ngx_cycle->modules[i] == api->module) {
                 cached = api;
             }
@@ -143,6 +145,7 @@ ngx_http_healthcheck_running_api(void)
     }
 
     cycle = ngx_cycle;
+    pid = ngx_pid;
 
     return cached;
 }

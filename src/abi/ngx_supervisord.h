@@ -188,8 +188,9 @@ ngx_supervisord_newest_api(void)
 
 
 /*
- * The table for the configuration that runs, or NULL.  Looked up once a configuration, and then two
- * comparisons.
+ * The table for the configuration that runs, or NULL.  Looked up once in each process of a configuration,
+ * and then two comparisons.  The process is compared too: a worker begins with what the master looked up
+ * for an earlier configuration, whose address may be that of a later one.
  */
 static ngx_inline const ngx_supervisord_api_t *
 ngx_supervisord_running_api(void)
@@ -197,10 +198,11 @@ ngx_supervisord_running_api(void)
     ngx_uint_t                           i;
     const ngx_supervisord_api_t         *api;
 
+    static ngx_pid_t                     pid;
     static volatile ngx_cycle_t         *cycle;
     static const ngx_supervisord_api_t  *cached;
 
-    if (cycle == ngx_cycle) {
+    if (cycle == ngx_cycle && pid == ngx_pid) {
         return cached;
     }
 
@@ -212,7 +214,7 @@ ngx_supervisord_running_api(void)
             break;
         }
 
-        for (i = 0; ngx_cycle->modules[i]; i++) {
+        for (i = 0; ngx_cycle->modules && ngx_cycle->modules[i]; i++) {
             if (ngx_cycle->modules[i] == api->module) {
                 cached = api;
             }
@@ -220,6 +222,7 @@ ngx_supervisord_running_api(void)
     }
 
     cycle = ngx_cycle;
+    pid = ngx_pid;
 
     return cached;
 }
