@@ -370,7 +370,7 @@ ngx_http_consumer_hash_key(ngx_http_consumer_hash_peer_data_t *hp,
 static ngx_int_t
 ngx_http_consumer_hash_page_handler(ngx_http_request_t *r)
 {
-    u_char                           *p, *last;
+    u_char                           *p, *last, *end;
     ngx_str_t                         type;
     ngx_uint_t                        i, n;
     ngx_http_complex_value_t          cv;
@@ -385,21 +385,17 @@ ngx_http_consumer_hash_page_handler(ngx_http_request_t *r)
     ngx_str_set(&type, "text/plain");
     ngx_memzero(&cv, sizeof(ngx_http_complex_value_t));
 
-    /* Every upstream of this balancer. */
+    n = 64 * 1024;
 
-    for (i = 0, n = 0; i < umcf->upstreams.nelts; i++) {
-        if (uscfp[i]->peer.init_upstream == ngx_http_consumer_hash_init) {
-            peers = uscfp[i]->peer.data;
-            n += peers->number;
-        }
-    }
-
-    p = ngx_pnalloc(r->pool, n * (2 * NGX_INT_T_LEN + NGX_SOCKADDR_STRLEN) + 1);
+    p = ngx_pnalloc(r->pool, n);
     if (p == NULL) {
         return NGX_ERROR;
     }
 
+    end = p + n;
     last = p;
+
+    /* Every upstream of this balancer. */
 
     for (i = 0; i < umcf->upstreams.nelts; i++) {
 
@@ -411,7 +407,7 @@ ngx_http_consumer_hash_page_handler(ngx_http_request_t *r)
 
         for (n = 0; n < peers->number; n++) {
             peer = &peers->peer[n];
-            last = ngx_sprintf(last, "%i %i %V\n", peer->index,
+            last = ngx_slprintf(last, end, "%i %i %V\n", peer->index,
                        ngx_http_healthcheck_is_down(peer->index,
                                                     r->connection->log),
                        &peer->name);

@@ -4,6 +4,10 @@
  *
  *     tell_stock [peers] [monitor];    in an upstream block: registers its
  *                                      peers, asks for the states of programs
+ *
+ * When a process begins and when it ends, it logs what is_down() says of the
+ * peer that was registered last: others of the process may not be ready yet,
+ * or no longer.
  */
 
 #include "ngx_http_healthcheck_module.h"
@@ -23,6 +27,11 @@ static ngx_int_t ngx_http_consumer_stock_init(ngx_conf_t *cf,
     ngx_http_upstream_srv_conf_t *us);
 static void ngx_http_consumer_stock_monitor(ngx_http_upstream_srv_conf_t *uscf,
     ngx_uint_t backend, ngx_uint_t new_status);
+static ngx_int_t ngx_http_consumer_stock_init_process(ngx_cycle_t *cycle);
+static void ngx_http_consumer_stock_exit_process(ngx_cycle_t *cycle);
+
+
+static ngx_int_t  ngx_http_consumer_stock_index;
 
 
 static ngx_command_t  ngx_http_consumer_stock_commands[] = {
@@ -60,10 +69,10 @@ ngx_module_t  ngx_http_consumer_stock_module = {
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
     NULL,                                  /* init module */
-    NULL,                                  /* init process */
+    ngx_http_consumer_stock_init_process,  /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
-    NULL,                                  /* exit process */
+    ngx_http_consumer_stock_exit_process,  /* exit process */
     NULL,                                  /* exit master */
     NGX_MODULE_V1_PADDING
 };
@@ -109,6 +118,7 @@ ngx_http_consumer_stock(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 static ngx_int_t
 ngx_http_consumer_stock_init(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us)
 {
+    ngx_int_t                            index;
     ngx_uint_t                           i, j;
     ngx_http_upstream_server_t          *server;
     ngx_http_consumer_stock_srv_conf_t  *sscf;
@@ -122,11 +132,13 @@ ngx_http_consumer_stock_init(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us)
 
     for (i = 0; sscf->peers && i < us->servers->nelts; i++) {
         for (j = 0; j < server[i].naddrs; j++) {
-            if (ngx_http_healthcheck_add_peer(us, &server[i].addrs[j], cf->pool)
-                == NGX_ERROR)
-            {
+            index = ngx_http_healthcheck_add_peer(us, &server[i].addrs[j],
+                                                  cf->pool);
+            if (index == NGX_ERROR) {
                 return NGX_ERROR;
             }
+
+            ngx_http_consumer_stock_index = index;
         }
     }
 
@@ -143,4 +155,24 @@ static void
 ngx_http_consumer_stock_monitor(ngx_http_upstream_srv_conf_t *uscf,
     ngx_uint_t backend, ngx_uint_t new_status)
 {
+}
+
+
+static ngx_int_t
+ngx_http_consumer_stock_init_process(ngx_cycle_t *cycle)
+{
+    ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0, "begins with %i",
+                  ngx_http_healthcheck_is_down(ngx_http_consumer_stock_index,
+                                               cycle->log));
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_consumer_stock_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0, "ends with %i",
+                  ngx_http_healthcheck_is_down(ngx_http_consumer_stock_index,
+                                               cycle->log));
 }
