@@ -27,8 +27,10 @@ pub(super) const CHECK_LIMIT: Msec = 60_000;
 pub(crate) enum Executed {
     /// Accepted, or there is nothing to do.
     Yes,
-    /// There is no such program, or the upstream is not managed.
-    No,
+    /// There is no such program.
+    NoSuchProgram,
+    /// The upstream is not managed.
+    NotManaged,
     /// This process cannot carry it out.
     Unable,
 }
@@ -56,16 +58,22 @@ pub(crate) fn execute(
 ) -> Executed {
     let target = number.map_or(Target::Load, Target::Number);
     let asked = with_worker(|worker| worker.execute(upstream, command, target, checker));
-    let Some(Some(asked)) = asked else { return Executed::Unable };
-    let inquiry = || with_worker(|worker| worker.inquiry_about(upstream, asked.number?)).flatten();
-    if let Some(inquiry) = checker.and_then(|_| inquiry()) {
-        ask(&inquiry);
+    let asked = match asked {
+        Some(Some(asked)) => asked,
+        Some(None) => return Executed::NotManaged,
+        None => return Executed::Unable,
+    };
+    if asked.refusal == Some(Refusal::NoSuchProgram) {
+        return Executed::NoSuchProgram;
+    }
+    if checker.is_some() && asked.refusal.is_none() {
+        let inquiry = with_worker(|worker| worker.inquiry_about(upstream, asked.number?)).flatten();
+        if let Some(inquiry) = inquiry {
+            ask(&inquiry);
+        }
     }
     with_worker(Worker::arm);
-    match asked.refusal {
-        Some(Refusal::NoSuchProgram) => Executed::No,
-        _ => Executed::Yes,
-    }
+    Executed::Yes
 }
 
 /// Tells and asks balancers what there is to tell and to ask.
@@ -90,7 +98,7 @@ fn ask(inquiry: &Inquiry) {
 }
 
 impl Worker {
-    /// Begins a command of an upstream's balancer; `None` where nothing is watched.
+    /// Begins a command of an upstream's balancer; `None` where no programs are managed.
     fn execute(
         &mut self,
         upstream: Upstream,
@@ -101,7 +109,9 @@ impl Worker {
         let watch = self.watches.iter().position(|watch| watch.upstream == upstream)?;
         // Every worker's balancer is told the same load, and gives the same command.
         let answer = self.told.filter(|told| told.watch == watch && target == Target::Load);
-        let cell = self.watches.get(watch)?.cell;
+        let one = self.watches.get(watch)?;
+        one.programs.as_ref()?;
+        let cell = one.cell;
         if answer.is_some_and(|told| !cell.answer_load(told.number)) {
             let refusal = Some(Refusal::Cooldown);
             return Some(Asked { number: None, state: None, refusal });

@@ -5,6 +5,7 @@ use healthcheck_core::key::Key;
 use super::{with_worker, Worker};
 use crate::conf::monitors::Status;
 use crate::conf::{MainConf, UpstreamConf};
+use crate::nginx::callbacks::{BackendMonitor, LoadMonitor};
 use crate::nginx::upstream::Upstream;
 
 /// Tells every balancer how its programs are, once the configuration can no longer fail and before
@@ -43,7 +44,34 @@ pub(super) fn tell_watch(watch: usize) {
     with_worker(|worker| worker.note_news(watch));
 }
 
+/// Has the states of programs told to `monitor`, at once and from now on, if this process watches the
+/// upstream's.
+pub(crate) fn set_backend(upstream: Upstream, monitor: BackendMonitor) {
+    if let Some((watch, conf)) = with_worker(|worker| worker.managed(upstream)).flatten() {
+        conf.monitors.set_backend(monitor);
+        tell_watch(watch);
+    }
+}
+
+/// Has the loads to come told to `monitor`, if this process watches the upstream.
+pub(crate) fn set_load(upstream: Upstream, monitor: LoadMonitor) {
+    with_worker(|worker| {
+        let (watch, conf) = worker.managed(upstream)?;
+        conf.monitors.set_load(monitor);
+        let one = worker.watches.get_mut(watch)?;
+        one.load_seen = one.cell.load_number();
+        Some(())
+    });
+}
+
 impl Worker {
+    /// The watch of an upstream with managed programs, and its configuration.
+    fn managed(&self, upstream: Upstream) -> Option<(usize, &'static UpstreamConf)> {
+        let at = self.watches.iter().position(|watch| watch.upstream == upstream)?;
+        let one = self.watches.get(at).filter(|watch| watch.programs.is_some())?;
+        Some((at, one.conf))
+    }
+
     /// Notes whether the balancer of a watch has to be told something, and has the process see to it.
     pub(super) fn note_news(&mut self, watch: usize) {
         let Some(one) = self.watches.get(watch) else { return };
