@@ -4,7 +4,7 @@ use core::mem::{offset_of, size_of, transmute};
 
 use healthcheck_core::supervisor::Command;
 use nginx_sys::{
-    ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_uint_t, NGX_DECLINED,
+    ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_uint_t, NGX_BUSY, NGX_DECLINED,
 };
 
 use super::bound::{
@@ -18,12 +18,15 @@ use crate::conf::monitors::Status;
 use crate::nginx::callbacks::{BackendMonitor, Checker, Load, LoadFn, LoadMonitor};
 use crate::nginx::guard::guard;
 use crate::nginx::log::{log, Level};
+use crate::nginx::proxied::keep;
 use crate::nginx::upstream::Upstream;
 use crate::worker::calls::{self, Executed};
 use crate::worker::monitors;
 
 /// `NGX_DECLINED` as functions of the header return it.
 const DECLINED: ngx_int_t = NGX_DECLINED as ngx_int_t;
+/// `NGX_BUSY` as functions of the header return it.
+const BUSY: ngx_int_t = NGX_BUSY as ngx_int_t;
 
 // What the lower layers have of the header's own.
 const _: () = {
@@ -51,16 +54,20 @@ macro_rules! wrong_call {
 }
 
 /// Counts a request, and makes it wait where no program is usable: the upstream's wrappers do both,
-/// after its balancer has begun.
+/// after its balancer has begun. Where nginx can keep it, its balancer is told.
 pub(crate) unsafe extern "C" fn check_servers(r: *mut ngx_http_request_t) -> ngx_int_t {
     guard("check_servers", ERROR, || {
         // SAFETY: the caller's request, NULL or live.
         let has_upstream = unsafe { r.as_ref() }.is_some_and(|r| !r.upstream.is_null());
-        if has_upstream {
-            OK
-        } else {
+        if !has_upstream {
             wrong_call!("check_servers", "the request has no upstream");
-            DECLINED
+            return DECLINED;
+        }
+        // SAFETY: the request has an upstream.
+        if unsafe { keep(r) } {
+            BUSY
+        } else {
+            OK
         }
     })
 }

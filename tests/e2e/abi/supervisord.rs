@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use support::{servers, Config, Consumer, Nginx, Peer};
+use support::{servers, wait_for, Config, Consumer, Nginx, Peer, LIMIT};
 
 mod execute;
 mod hold;
@@ -68,4 +68,14 @@ fn execute(nginx: &Nginx, command: u8, program: i32, checked: bool) -> String {
 /// Has the checker say yes.
 fn allow(nginx: &Nginx) {
     fs::write(nginx.dir().join("trace.yes"), "").expect("a file in the directory");
+}
+
+/// Kills one of two workers; returns the one that takes its place.
+fn replace_worker(nginx: &mut Nginx, killed: u32) -> u32 {
+    let other = nginx.workers().into_iter().find(|pid| *pid != killed).expect("another worker");
+    nginx.kill9(killed);
+    wait_for(LIMIT, "a new worker", || {
+        let is_new = |pid: &u32| ![killed, other].contains(pid);
+        nginx.workers().into_iter().find(is_new)
+    })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use support::scripted_supervisord::START as START_CALL;
 use support::{servers, wait_until, Nginx, Peer, ScriptedSupervisord, LIMIT};
 
-use super::{config, trace};
+use super::{config, replace_worker, trace};
 
 /// One report.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,11 +79,7 @@ fn a_new_worker_is_told_of_no_interval_before_it() {
         loads(&nginx, other).iter().map(|load| load.reqs).sum::<u64>() == 50
     });
 
-    nginx.kill9(killed);
-    wait_until(LIMIT, "a new worker", || {
-        nginx.workers().len() == 2 && !nginx.workers().contains(&killed)
-    });
-    let new = nginx.workers().into_iter().find(|pid| *pid != other).expect("a new one");
+    let new = replace_worker(&mut nginx, killed);
     wait_until(LIMIT, "it is told", || loads(&nginx, new).len() > 2);
     assert!(loads(&nginx, new).iter().all(|load| load.reqs == 0), "{:?}", loads(&nginx, new));
 }

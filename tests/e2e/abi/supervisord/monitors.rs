@@ -5,7 +5,7 @@ use support::{
     holds_for, servers, wait_until, Config, Consumer, Nginx, Peer, ScriptedSupervisord, LIMIT,
 };
 
-use super::{by_hand, config, states, trace, OK};
+use super::{by_hand, config, replace_worker, states, trace, OK};
 
 #[test]
 fn check_49_the_master_tells_each_program_once_before_there_are_workers() {
@@ -75,13 +75,9 @@ fn a_new_worker_is_told_what_has_changed_since_the_master_told() {
     let peers = Peer::start_many(3);
     let mut nginx = Nginx::start(&by_hand(&peers).workers(2));
     assert!(nginx.stop_page("backend", 1).accepted);
-    let old = nginx.workers();
+    let killed = nginx.workers()[0];
 
-    nginx.kill9(old[0]);
-    wait_until(LIMIT, "a new worker", || {
-        nginx.workers().len() == 2 && !nginx.workers().contains(&old[0])
-    });
-    let new = nginx.workers().into_iter().find(|pid| !old.contains(pid)).expect("a new one");
+    let new = replace_worker(&mut nginx, killed);
     wait_until(LIMIT, "it is told", || !states(&nginx, new).is_empty());
     assert_eq!(states(&nginx, new), [(1, 1)]);
     assert_eq!(nginx.tally(12, "backend").at(&peers[1].to_string()), 0);
