@@ -277,6 +277,7 @@ static ngx_int_t
 ngx_http_traced_init_peer(ngx_http_request_t *r,
     ngx_http_upstream_srv_conf_t *uscf)
 {
+    ngx_int_t                     rc;
     ngx_http_traced_peer_data_t  *data;
 
     data = ngx_pcalloc(r->pool, sizeof(ngx_http_traced_peer_data_t));
@@ -292,9 +293,11 @@ ngx_http_traced_init_peer(ngx_http_request_t *r,
     r->upstream->peer.free = ngx_http_traced_free_peer;
     r->upstream->peer.tries = data->conf->npeers;
 
-    ngx_http_traced_write(data->conf, "%V: init", &uscf->host);
+    rc = ngx_supervisord_check_servers(r);
 
-    return ngx_supervisord_check_servers(r);
+    ngx_http_traced_write(data->conf, "%V: init: %i", &uscf->host, rc);
+
+    return rc;
 }
 
 

@@ -42,7 +42,10 @@ fn wait_held(nginx: &Nginx, count: u64) {
 
 #[test]
 fn a_request_starts_a_real_program_and_waits_for_it() {
-    let supervisord = Supervisord::start(Program::many("backend", 2));
+    // Without it a program is RUNNING before it listens.
+    let programs = Program::many("backend", 2);
+    let programs = programs.into_iter().map(|program| program.setting("startsecs", 1));
+    let supervisord = Supervisord::start(programs.collect::<Vec<_>>());
     let nginx = Nginx::start(&config(supervisord.upstream()).workers(2));
 
     let response = nginx.get("/backend/");
