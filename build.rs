@@ -1,6 +1,8 @@
-//! Tells the sources what this nginx can do, by capability and not by version.
+//! Tells the sources what this nginx can do, by capability and not by version, and gives them the
+//! types of the C headers in src/abi.
 
 use std::env;
+use std::path::PathBuf;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -31,4 +33,36 @@ fn main() {
             println!("cargo::rustc-cfg=ngx_peer_sid");
         }
     }
+
+    bind_headers();
+}
+
+/// Reads the C headers as nginx's compiler would: with what nginx-sys found in nginx's Makefile.
+fn bind_headers() {
+    const HEADERS: [&str; 2] =
+        ["src/abi/ngx_http_healthcheck_module.h", "src/abi/ngx_supervisord.h"];
+
+    let folders = env::var_os("DEP_NGINX_INCLUDE").unwrap_or_default();
+    let folders = env::split_paths(&folders).map(|folder| format!("-I{}", folder.display()));
+    let defines = env::var("DEP_NGINX_CFLAGS").unwrap_or_default();
+    let defines = defines.split_whitespace().map(str::to_owned);
+
+    let mut builder = bindgen::Builder::default();
+    for header in HEADERS {
+        println!("cargo::rerun-if-changed={header}");
+        builder = builder.header(header);
+    }
+    let bindings = builder
+        .clang_args(folders.chain(defines))
+        .allowlist_type("ngx_http_healthcheck_.*|ngx_supervisord_.*")
+        .allowlist_var("NGX_HTTP_HEALTHCHECK_.*|NGX_SUPERVISORD_.*")
+        // nginx's own types are those of nginx-sys.
+        .allowlist_recursively(false)
+        .raw_line("use nginx_sys::*;")
+        .layout_tests(false)
+        .use_core()
+        .generate()
+        .expect("the C headers are read");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    bindings.write_to_file(out.join("abi.rs")).expect("OUT_DIR can be written to");
 }

@@ -12,6 +12,7 @@ use nginx_sys::{
 use crate::nginx::guard::guard;
 use crate::nginx::pool::keep;
 
+mod api;
 mod cycle;
 mod healthcheck;
 mod supervisord;

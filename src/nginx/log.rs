@@ -16,7 +16,6 @@ pub(crate) enum Level {
     /// A fault of this module.
     Alert = 2,
     /// A wrong call by another module.
-    #[allow(dead_code, reason = "used by the C interface")]
     Crit = 3,
     /// Local trouble: out of descriptors, connections or shared memory.
     Error = 4,
@@ -54,9 +53,17 @@ fn cycle_log() -> *mut ngx_log_t {
 
 /// Writes one line; use [`log!`].
 pub(crate) fn write(level: Level, args: fmt::Arguments<'_>) {
-    let log = cycle_log();
-    let level = level as ngx_uint_t;
     // SAFETY: a cycle's log is NULL or lives as long as the cycle.
+    unsafe { write_to(cycle_log(), level, args) };
+}
+
+/// Writes one line to another log than the running configuration's.
+///
+/// # Safety
+/// `log` is NULL, which takes no line, or a live log.
+pub(crate) unsafe fn write_to(log: *mut ngx_log_t, level: Level, args: fmt::Arguments<'_>) {
+    let level = level as ngx_uint_t;
+    // SAFETY: the caller vouches for the log.
     let enabled = unsafe { log.as_ref() }.is_some_and(|log| level <= log.log_level);
     if enabled {
         let mut buffer = [const { MaybeUninit::<u8>::uninit() }; LOG_BUFFER_SIZE];

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use support::Environment;
 
 /// Each part of src/, and the parts that it may use.
-const LAYERS: [(&str, &[&str]); 7] = [
+const LAYERS: [(&str, &[&str]); 8] = [
     ("nginx", &[]),
     ("zone", &["nginx"]),
     ("conf", &["balancer", "nginx", "zone"]),
     ("balancer", &["nginx", "zone"]),
     ("worker", &["balancer", "conf", "nginx", "zone"]),
     ("http", &["balancer", "conf", "nginx", "zone"]),
-    ("module", &["balancer", "conf", "http", "nginx", "worker", "zone"]),
+    ("abi", &["balancer", "conf", "nginx", "worker", "zone"]),
+    ("module", &["abi", "balancer", "conf", "http", "nginx", "worker", "zone"]),
 ];
 
 /// Every Rust file of a part: `part.rs` and what is in `part/`.

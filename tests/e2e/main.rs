@@ -2,6 +2,7 @@
 //!
 //! `check_NN` in a name is the number of an acceptance check of the module's specification.
 
+mod abi;
 mod addresses;
 mod architecture;
 mod availability;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::consumer::Consumer;
 use crate::environment::Environment;
 use crate::peer::Peer;
 use crate::port::Port;
@@ -40,6 +41,7 @@ pub struct Config {
     pages: bool,
     level: &'static str,
     wrapper: Vec<String>,
+    first: String,
     main: String,
     http: String,
     server: String,
@@ -63,6 +65,7 @@ impl Config {
             pages: true,
             level: "info",
             wrapper: Vec::new(),
+            first: String::new(),
             main: String::new(),
             http: String::new(),
             server: String::new(),
@@ -130,6 +133,17 @@ impl Config {
         self
     }
 
+    /// Loads a module of the test's own before the module.
+    pub fn load_before(mut self, consumer: &Consumer) -> Config {
+        self.first.push_str(&consumer.load());
+        self
+    }
+
+    /// Loads a module of the test's own after the module.
+    pub fn load_after(self, consumer: &Consumer) -> Config {
+        self.main(&consumer.load())
+    }
+
     /// Adds text outside of all blocks.
     pub fn main(mut self, text: &str) -> Config {
         self.main.push_str(text);
@@ -185,6 +199,7 @@ impl Config {
     fn render_to(&self, out: &mut String, dir: &Path, generation: usize) -> std::fmt::Result {
         let dir = dir.display();
 
+        writeln!(out, "{}", self.first)?;
         out.push_str(&preamble(self.module));
         writeln!(out, "{}", self.main)?;
         writeln!(out, "worker_processes {};", self.workers)?;

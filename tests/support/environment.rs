@@ -13,6 +13,8 @@ pub struct Environment {
     pub nginx: PathBuf,
     /// `TEST_MODULE`: the shared object; `None` if empty, which serves to try out this library.
     pub module: Option<PathBuf>,
+    /// `TEST_NGINX_TREE`: nginx's headers as the binary was configured; unset: those around it.
+    pub tree: PathBuf,
     /// `TEST_NGINX_VERSION`, such as `1.28.3`.
     pub version: String,
     /// `TEST_SUPERVISORD`: Debian's supervisord; `None` if empty.
@@ -38,7 +40,11 @@ impl Environment {
             let path = |text: String| (!text.is_empty()).then(|| absolute(Path::new(&text)));
             let output = Command::new(&nginx).arg("-V").output().expect("nginx -V starts");
 
+            let tree = env::var("TEST_NGINX_TREE").unwrap_or_default();
+            let around = nginx.parent().and_then(Path::parent).map(Path::to_owned);
+
             Environment {
+                tree: path(tree).or(around).expect("a folder around the binary"),
                 module: path(variable("TEST_MODULE")),
                 supervisord: path(variable("TEST_SUPERVISORD")),
                 supervisord_43: path(variable("TEST_SUPERVISORD_43")),

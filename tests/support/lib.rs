@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod config;
+pub mod consumer;
 pub mod dns;
 pub mod environment;
 pub mod http;
@@ -25,6 +26,7 @@ mod wire;
 
 pub use command::Command;
 pub use config::{check, servers, Config, CHECK};
+pub use consumer::Consumer;
 pub use environment::{say, skip, Environment};
 pub use http::{Request, Response};
 pub use load::{Load, Tally};
