@@ -34,6 +34,9 @@ fn main() {
         }
     }
 
+    // A new file of the module may be loaded beside the old one; each has to mean its own records.
+    println!("cargo::rustc-link-arg-cdylib=-Wl,-Bsymbolic");
+
     bind_headers();
 }
 

@@ -12,6 +12,8 @@ pub(crate) mod life;
 pub(crate) mod peer;
 pub(crate) mod polls;
 pub(crate) mod programs;
+pub(crate) mod references;
+pub(crate) mod registered;
 pub(crate) mod requests;
 pub(crate) mod roster;
 pub(crate) mod run;
@@ -66,6 +68,8 @@ pub(crate) struct Worker {
     row: Option<Row>,
     /// Every peer of them that is probed, each address of an upstream once.
     peers: Vec<Peer>,
+    /// Whether a peer has come that is not ranked among the others yet.
+    unranked: bool,
     /// Place in `peers` by slot; `u32::MAX` = none.
     by_slot: Vec<u32>,
     /// When which peer wants attention.
@@ -94,5 +98,6 @@ fn with_worker(body: impl FnOnce(&mut Worker)) {
 
 /// Drops this process's worker without touching shared memory, which may be gone.
 fn forget() {
+    references::close();
     let _ = WORKER.with(Option::take);
 }

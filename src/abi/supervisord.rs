@@ -7,7 +7,7 @@ use nginx_sys::{
 use super::bound::{
     ngx_supervisord_backend_pt, ngx_supervisord_checker_pt, ngx_supervisord_load_pt,
 };
-use super::{ERROR, OK};
+use super::{block, ERROR, OK};
 use crate::nginx::guard::guard;
 
 /// `NGX_DECLINED` as functions of the header return it.
@@ -35,10 +35,13 @@ pub(crate) unsafe extern "C" fn add_backend_monitor(
 ) -> ngx_int_t {
     guard("add_backend_monitor", ERROR, || {
         if uscf.is_null() || monitor.is_none() {
-            ERROR
-        } else {
-            OK
+            return ERROR;
         }
+        // SAFETY: as in `is_managed`.
+        if let Some(block) = unsafe { block(uscf) }.filter(|block| block.programs.is_managed()) {
+            block.health.registration.set_monitored();
+        }
+        OK
     })
 }
 
@@ -61,6 +64,10 @@ pub(crate) unsafe extern "C" fn add_load_monitor(
 }
 
 /// Tells whether the programs of an upstream are managed.
-pub(crate) unsafe extern "C" fn is_managed(_uscf: *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t {
-    guard("is_managed", 0, || 0)
+pub(crate) unsafe extern "C" fn is_managed(uscf: *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t {
+    guard("is_managed", 0, || {
+        // SAFETY: the caller's block is of the configuration that is being read, if there is one.
+        let block = unsafe { block(uscf) };
+        ngx_int_t::from(block.is_some_and(|block| block.programs.is_managed()))
+    })
 }

@@ -47,6 +47,11 @@ impl Gate {
         self.usable.set(usable);
     }
 
+    /// Notes that one more peer is there, and is usable.
+    pub(crate) fn open_for_one(&self) {
+        self.usable.set(true);
+    }
+
     /// Whether any peer is usable, as far as is mirrored.
     pub(crate) fn is_usable(&self) -> bool {
         self.usable.get()

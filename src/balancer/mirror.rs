@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use healthcheck_core::Msec;
 
-use super::{Gate, CONFIGURED_DOWN, NOT_UP, UNHEALTHY};
+use super::{Gate, NOT_UP, UNHEALTHY};
 use crate::nginx::address::{canonical, Address};
 use crate::nginx::upstream::{Mark, Upstream};
 use crate::zone::program::ProgramCell;
@@ -55,7 +55,7 @@ pub(crate) struct Mirror {
     upstream: Upstream,
     /// The upstream's generation in shared memory.
     generation: &'static AtomicU64,
-    /// Which bits of `peer->down` are ours.
+    /// Which bits of `peer->down` are ours; 0: nothing is written into nginx's list.
     mask: usize,
     /// The peers in the order of nginx's lists.
     images: Vec<Image>,
@@ -66,13 +66,9 @@ pub(crate) struct Mirror {
 }
 
 impl Mirror {
-    /// A mirror without peers; `is_managed`: of an upstream with managed programs.
-    pub(crate) fn new(
-        upstream: Upstream,
-        generation: &'static AtomicU64,
-        is_managed: bool,
-    ) -> Mirror {
-        let mask = if is_managed { UNHEALTHY | NOT_UP | CONFIGURED_DOWN } else { UNHEALTHY };
+    /// A mirror without peers; `mask` says which bits of `peer->down` are ours, 0 that nothing is written
+    /// into nginx's list.
+    pub(crate) fn new(upstream: Upstream, generation: &'static AtomicU64, mask: usize) -> Mirror {
         let (images, by_address) = (Vec::new(), Vec::new());
         Mirror { upstream, generation, mask, images, by_address, version: 0 }
     }
@@ -90,6 +86,18 @@ impl Mirror {
         self.version = version;
     }
 
+    /// Adds a peer, and tells the gate.
+    pub(crate) fn add(&mut self, image: Image, gate: &Gate) {
+        let key = image.address.canonical();
+        let at = |at: &usize| self.images.get(*at).map(|other| other.address.canonical());
+        let place = self.by_address.partition_point(|other| at(other) < Some(key));
+        self.by_address.insert(place, self.images.len());
+        if image.is_usable() {
+            gate.open_for_one();
+        }
+        self.images.push(image);
+    }
+
     /// The peers.
     pub(crate) fn images(&self) -> &[Image] {
         &self.images
@@ -104,20 +112,29 @@ impl Mirror {
     pub(crate) fn run(&mut self, gate: &Gate) {
         // The generation is read first: a flip after it makes the gate stale again.
         let generation = self.generation.load(Ordering::Acquire);
-        let (images, by_address) = (&self.images, &self.by_address);
-        // Under nginx's lock: no allocation, no log, no panic. What is mirrored is read there and not
-        // before: in a zone, a worker that was held up on its way to the lock would undo another's
-        // flip.
-        self.upstream.mark(self.mask, UNHEALTHY, |position, raw| {
-            let address = canonical(raw);
-            let hit = images.get(position).filter(|image| image.address.canonical() == address);
-            hit.or_else(|| find(images, by_address, address)).map(Image::mark)
-        });
+        if self.mask != 0 {
+            self.write();
+        }
         for image in &self.images {
             image.up_since.set(image.program.map_or(0, ProgramCell::up_since));
         }
         let usable = self.images.iter().any(Image::is_usable);
         gate.mirrored(generation, self.version, usable);
+    }
+
+    /// Writes what is known into nginx's list.
+    fn write(&self) {
+        let (mask, images, by_address) = (self.mask, &self.images, &self.by_address);
+        // Under nginx's lock: no allocation, no log, no panic. What is mirrored is read there and not
+        // before: in a zone, a worker that was held up on its way to the lock would undo another's
+        // flip.
+        self.upstream.mark(mask, UNHEALTHY, |position, raw| {
+            let address = canonical(raw);
+            let hit = images.get(position).filter(|image| image.address.canonical() == address);
+            let image = hit.or_else(|| find(images, by_address, address))?;
+            let mark = image.mark();
+            Some(Mark { bits: mark.bits & mask, ..mark })
+        });
     }
 }
 

@@ -9,6 +9,7 @@ use healthcheck_core::schedule::first_offset;
 
 use super::supervisord::{Managed, SupervisordConf};
 use super::upstream::{UpstreamConf, Watched};
+use crate::balancer::{CONFIGURED_DOWN, NOT_UP, UNHEALTHY};
 use crate::nginx::upstream::Upstream;
 use crate::zone::plan::{Listed, ListedProgram, Listing};
 
@@ -122,10 +123,11 @@ pub(crate) fn watched(
             (false, false, true) => "queue",
             (false, false, false) => continue,
         };
-        if !upstream.has_stock_balancer() {
-            return Err(Unusable::ForeignBalancer(upstream, directive));
+        let own_bits = own_bits(upstream, health, programs.is_managed())
+            .ok_or(Unusable::ForeignBalancer(upstream, directive))?;
+        if health.has_nginxs_list.get() {
+            health.hold.attach(upstream);
         }
-        health.hold.attach(upstream);
         let managed = programs.managed(upstream.name(), upstream.line_settings()).map(Arc::new);
         if managed.is_some() {
             reject_shared_addresses(upstream)?;
@@ -138,9 +140,29 @@ pub(crate) fn watched(
             }
         }
         let check = health.is_enabled().then(|| Arc::new(health.check(upstream.name())));
-        watched.push(Watched { upstream, conf: health, check, managed });
+        watched.push(Watched { upstream, conf: health, check, managed, own_bits });
     }
     Ok(watched)
+}
+
+/// Finds out whose list of peers an upstream has. Returns the bits of `peer->down` that are ours in
+/// nginx's list, 0 where the balancer asks the module; `None` if health or programs reach the balancer
+/// neither way.
+fn own_bits(upstream: Upstream, health: &UpstreamConf, is_managed: bool) -> Option<usize> {
+    // A balancer that registers peers asks for each; nothing is read of what it keeps.
+    if health.registration.has_peers() {
+        return Some(0);
+    }
+    let (is_stock, is_monitored) =
+        (upstream.has_stock_balancer(), health.registration.is_monitored());
+    health.has_nginxs_list.set(is_stock);
+    match (is_stock, is_monitored, health.is_enabled()) {
+        (true, false, _) if is_managed => Some(UNHEALTHY | NOT_UP | CONFIGURED_DOWN),
+        // Programs are the balancer's business then, health is not.
+        (true, false, _) | (true, true, true) => Some(UNHEALTHY),
+        (_, true, false) => Some(0),
+        (false, ..) => None,
+    }
 }
 
 /// Refuses server lines that have an address in common, or a text: that of a line whose addresses are
@@ -187,7 +209,7 @@ pub(crate) fn listing(watched: &[Watched]) -> Listing {
 fn list_peers(one: &Watched, listing: &mut Listing, seen: &mut HashSet<Key>) {
     let Some(check) = &one.check else { return };
     listing.resolved_lines += one.upstream.resolved_lines();
-    for member in one.upstream.configured_members() {
+    for member in one.conf.configured_members(one.upstream) {
         let key = Key::of_peer(one.upstream.name(), member.address.canonical());
         if one.is_probed(member.down) && seen.insert(key) {
             listing.peers.push(Listed { key, first_due: check.delay });

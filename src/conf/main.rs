@@ -4,6 +4,7 @@
 use core::cell::{Cell, OnceCell};
 
 use super::complete::listing;
+use super::registered::next_index;
 use super::upstream::Watched;
 use crate::nginx::process::now;
 use crate::nginx::shm::{zone_size, OldZone, SharedZone};
@@ -27,15 +28,30 @@ pub(crate) struct MainConf {
     replaced: Cell<Option<Zone>>,
     /// This configuration's epoch in the zone.
     epoch: Cell<u32>,
+    /// The index that its first registered peer has, if there is one.
+    first_index: Cell<usize>,
+    /// How many peers are registered; set together with `watched`.
+    registered: Cell<usize>,
 }
 
 impl MainConf {
     /// Sets the upstreams with checks or managed programs; once.
     pub(crate) fn set_watched(&self, watched: Vec<Watched>) {
         let listing = listing(&watched);
+        self.registered.set(next_index().saturating_sub(self.first_index.get()));
         // A second call, which does not happen, would change nothing.
         let _ = self.watched.set(watched);
         let _ = self.listing.set(listing);
+    }
+
+    /// Sets the index that the first registered peer gets.
+    pub(crate) fn set_first_index(&self, index: usize) {
+        self.first_index.set(index);
+    }
+
+    /// The index of the first registered peer, and how many there are.
+    pub(crate) fn indices(&self) -> (usize, usize) {
+        (self.first_index.get(), self.registered.get())
     }
 
     /// Every upstream with checks or managed programs.

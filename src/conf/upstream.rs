@@ -7,8 +7,10 @@ use std::sync::Arc;
 use healthcheck_core::check::{request_from_lines, Check, CheckDraft};
 use healthcheck_core::value::{parse_failcount, parse_size, parse_time, ValueError};
 
+use super::registered::Registration;
 use super::supervisord::Managed;
 use crate::balancer::{Gate, Hold};
+use crate::nginx::peers::Member;
 use crate::nginx::upstream::Upstream;
 
 /// What an upstream block says of health checks.
@@ -24,6 +26,10 @@ pub(crate) struct UpstreamConf {
     pub(crate) is_managed: Cell<bool>,
     /// The round of starts that the requests which wait here wait for.
     pub(crate) round: Cell<u64>,
+    /// What the balancer itself has said.
+    pub(crate) registration: Registration,
+    /// Whether the peers are those of nginx's own list, which is looked into as nginx runs.
+    pub(crate) has_nginxs_list: Cell<bool>,
 }
 
 /// Why a directive is refused.
@@ -117,6 +123,34 @@ impl UpstreamConf {
         !self.gate.is_open() || self.gate.is_usable()
     }
 
+    /// The version of nginx's list of peers; 0 where that list is none of ours.
+    pub(crate) fn list_version(&self, upstream: Upstream) -> usize {
+        if self.has_nginxs_list.get() {
+            upstream.version()
+        } else {
+            0
+        }
+    }
+
+    /// The peers, as they are now: those that the balancer has registered, or nginx's own. `own_bits` of
+    /// `peer->down` are ours and do not count as configured.
+    pub(crate) fn members(&self, upstream: Upstream, own_bits: usize) -> Vec<Member> {
+        if self.has_nginxs_list.get() {
+            upstream.members(own_bits)
+        } else {
+            self.configured_members(upstream)
+        }
+    }
+
+    /// The peers that the configuration names, or the balancer.
+    pub(crate) fn configured_members(&self, upstream: Upstream) -> Vec<Member> {
+        if self.registration.has_peers() {
+            self.registration.members(upstream)
+        } else {
+            upstream.configured_members()
+        }
+    }
+
     /// Whether the block has settings that mean nothing without `healthcheck_enabled`.
     pub(crate) fn has_idle_settings(&self) -> bool {
         !self.is_enabled() && self.draft.borrow().any_setting()
@@ -138,12 +172,19 @@ pub(crate) struct Watched {
     pub(crate) check: Option<Arc<Check>>,
     /// Its programs; `None`: they are not managed.
     pub(crate) managed: Option<Arc<Managed>>,
+    /// Bits of `peer->down` in nginx's list that the module writes; 0: it writes nothing there.
+    pub(crate) own_bits: usize,
 }
 
 impl Watched {
     /// Whether a peer is probed whose server line is marked `down` or not. A managed one is also when
-    /// it is, since it can be started by hand.
+    /// it is, since it can be started by hand; so is one that its balancer asks for.
     pub(crate) fn is_probed(&self, configured_down: bool) -> bool {
-        self.check.is_some() && (!configured_down || self.managed.is_some())
+        self.check.is_some() && (!configured_down || self.probes_marked_peers())
+    }
+
+    /// Whether a peer is probed although its server line is marked `down`.
+    pub(crate) fn probes_marked_peers(&self) -> bool {
+        self.managed.is_some() || self.conf.registration.has_peers()
     }
 }

@@ -8,7 +8,7 @@ use healthcheck_core::key::Key;
 use healthcheck_core::report::{PageReport, PeerReport, ProgramReport, UpstreamReport};
 use healthcheck_core::status::{format_from_query, Format};
 
-use crate::balancer::{CONFIGURED_DOWN, NOT_UP, UNHEALTHY};
+use crate::balancer::UNHEALTHY;
 use crate::conf::{MainConf, Managed, Watched};
 use crate::nginx::peers::Member;
 use crate::nginx::process::{is_alive, pid, wall_clock_ms};
@@ -50,7 +50,10 @@ pub(crate) fn page(
             Listed {
                 upstream: *upstream,
                 watched: zone.zip(watched),
-                members: upstream.members(own_bits(watched)),
+                members: match watched {
+                    Some(watched) => watched.conf.members(*upstream, watched.own_bits),
+                    None => upstream.members(UNHEALTHY),
+                },
             }
         })
         .collect();
@@ -73,14 +76,6 @@ pub(crate) fn page(
     // Writing to memory does not fail.
     let _ = format.write(&page, &mut body);
     Ok((format.content_type(), body))
-}
-
-/// Which bits of `peer->down` are not the configuration's.
-fn own_bits(watched: Option<&Watched>) -> usize {
-    match watched {
-        Some(Watched { managed: Some(_), .. }) => UNHEALTHY | NOT_UP | CONFIGURED_DOWN,
-        _ => UNHEALTHY,
-    }
 }
 
 /// The row of one peer.

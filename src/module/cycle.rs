@@ -1,17 +1,19 @@
 //! The life of a configuration: complete, with its shared memory, running, gone.
 
 use core::ffi::c_void;
+use core::ptr::null_mut;
 
 use nginx_sys::{
     ngx_conf_t, ngx_cycle_t, ngx_http_upstream_main_conf_t, ngx_int_t, ngx_shm_zone_t,
 };
 
 use super::healthcheck::{init_peer, this};
-use super::{supervisord, upstream_module, ERROR, OK};
+use super::{api, create_conf, supervisord, upstream_module, ERROR, OK};
 use crate::conf::command::CommandPages;
 use crate::conf::complete::Block;
+use crate::conf::registered::{self, Places};
 use crate::conf::{complete, MainConf, SupervisordConf, UpstreamConf};
-use crate::nginx::conf::{conf_log, cycle_main_conf, main_conf};
+use crate::nginx::conf::{conf_log, cycle_main_conf, is_reload, main_conf};
 use crate::nginx::guard::guard;
 use crate::nginx::log::{log, Level};
 use crate::nginx::process::{is_config_test, role, worker_processes, CycleId, ProcessLocal, Role};
@@ -23,13 +25,36 @@ use crate::worker;
 const ZONE_NAME: &[u8] = b"ngx_http_healthcheck_module";
 
 /// The main configuration as nginx keeps it: when it goes, a worker that still uses it ends.
-#[derive(Default)]
 pub(crate) struct Main(pub(super) MainConf);
+
+impl Default for Main {
+    fn default() -> Main {
+        api::begin();
+        Main(MainConf::default())
+    }
+}
 
 impl Drop for Main {
     fn drop(&mut self) {
         worker::life::stop_under(&self.0);
+        registered::end(&self.0);
+        api::end();
     }
+}
+
+/// Begins a configuration, for which balancers may register their peers from now on.
+pub(super) unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    guard("create_main_conf", null_mut(), || {
+        // SAFETY: nginx passes its parser; `create_conf` makes the record.
+        let (conf, is_reload) = unsafe { (create_conf::<Main>(cf), is_reload(cf)) };
+        // SAFETY: it was just made.
+        if let Some(Main(main)) = unsafe { conf.cast::<Main>().as_ref() } {
+            let places =
+                Places { health: this().ctx_index, programs: supervisord::this().ctx_index };
+            registered::begin(main, places, is_reload);
+        }
+        conf
+    })
 }
 
 /// Whether this process is nginx's only one and has begun its work.
@@ -44,6 +69,7 @@ pub(super) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_in
             (main_conf::<Main>(cf, this()), conf.map_or_else(Vec::new, |conf| upstreams_of(conf)))
         };
         let Some(Main(main)) = main else { return ERROR };
+        registered::end(main);
         // SAFETY: `create_conf` made the records, which live as long as the cycle.
         let blocks = upstreams.iter().filter_map(|upstream| unsafe {
             Some(Block {

@@ -11,7 +11,9 @@ use nginx_sys::{
     NGX_HTTP_NOT_ALLOWED, NGX_HTTP_SRV_CONF, NGX_HTTP_UPS_CONF,
 };
 
-use super::cycle::{exit_process, init_module, init_process, postconfiguration, Main};
+use super::cycle::{
+    create_main_conf, exit_process, init_module, init_process, postconfiguration, Main,
+};
 use super::{
     core_module, create_conf, name, readers, upstream_command, upstream_module, Reader, ERROR, OK,
 };
@@ -50,7 +52,7 @@ const QUEUE: &core::ffi::CStr = c"queue";
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(preconfiguration),
     postconfiguration: Some(postconfiguration),
-    create_main_conf: Some(create_conf::<Main>),
+    create_main_conf: Some(create_main_conf),
     init_main_conf: None,
     create_srv_conf: Some(create_conf::<UpstreamConf>),
     merge_srv_conf: None,
@@ -189,7 +191,7 @@ pub(super) unsafe extern "C" fn init_peer(
             let upstream = Upstream::new(us)?;
             (upstream, upstream.srv_conf::<UpstreamConf>(this().ctx_index)?)
         };
-        if let Some(number) = conf.gate.stale(upstream.version()) {
+        if let Some(number) = conf.gate.stale(conf.list_version(upstream)) {
             worker::life::sync(number);
         }
         Some(conf)

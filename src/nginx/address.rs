@@ -1,6 +1,6 @@
 //! Socket addresses: copied, compared, handed to connect.
 
-use nginx_sys::{sockaddr, socklen_t};
+use nginx_sys::{ngx_sock_ntop, sockaddr, socklen_t};
 
 /// The largest socket address nginx has (`sockaddr_storage`).
 const MAX_ADDRESS: usize = 128;
@@ -31,6 +31,19 @@ impl Address {
     /// The bytes of the `sockaddr`, as nginx has them.
     pub(crate) fn bytes(&self) -> &[u8] {
         usize::try_from(self.len).ok().and_then(|len| self.bytes.get(..len)).unwrap_or_default()
+    }
+
+    /// The address as text, with its port.
+    pub(crate) fn text(&self) -> Box<[u8]> {
+        let mut text = [0; MAX_ADDRESS];
+        // SAFETY: nginx reads the address, whose memory has room for that of any family, and writes
+        // `text` up to its length. It takes the address by a pointer to what it may change, and does
+        // not change it.
+        let len = unsafe {
+            let address = self.bytes.as_ptr().cast_mut().cast();
+            ngx_sock_ntop(address, self.len, text.as_mut_ptr(), text.len(), 1)
+        };
+        text.get(..len).unwrap_or_default().into()
     }
 
     /// For nginx's connect; it reads the address and copies what it keeps.

@@ -121,6 +121,15 @@ pub(crate) unsafe fn conf_log(cf: *mut ngx_conf_t, level: Level, message: &dyn f
     unsafe { write_conf(cf, level, format_args!("{message}")) };
 }
 
+/// Whether nginx runs another configuration while this one is read.
+///
+/// # Safety
+/// `cf` is the argument of the configuration callback that is running.
+pub(crate) unsafe fn is_reload(cf: *mut ngx_conf_t) -> bool {
+    // SAFETY: the old cycle is live, or main()'s first one, which has no configuration.
+    unsafe { (*(*cf).cycle).old_cycle.as_ref().is_some_and(|old| !old.conf_ctx.is_null()) }
+}
+
 /// The main configuration of `module` while the `http` block is being read; `None` before it was
 /// created.
 ///

@@ -7,6 +7,7 @@ use healthcheck_core::key::Key;
 use healthcheck_core::wheel::Wheel;
 
 use super::programs::Programs;
+use super::references;
 use super::roster::{Watch, NOWHERE};
 use super::tasks::Tasks;
 use super::trouble::Trouble;
@@ -23,6 +24,8 @@ use crate::zone::Zone;
 pub(crate) fn start(conf: &MainConf, cycle: CycleId, workers: usize) {
     stop();
     let Some(zone) = conf.zone() else { return };
+    let (first, count) = conf.indices();
+    references::open(cycle, first, count);
     let mut worker = Worker {
         zone,
         cycle,
@@ -37,6 +40,7 @@ pub(crate) fn start(conf: &MainConf, cycle: CycleId, workers: usize) {
         tasks: Tasks::default(),
         row: zone.row(slot()),
         peers: Vec::new(),
+        unranked: false,
         by_slot: iter::repeat_n(NOWHERE, zone.slots.0.len()).collect(),
         wheel: Wheel::new(now()),
         due: Vec::new(),
@@ -53,6 +57,7 @@ pub(crate) fn start(conf: &MainConf, cycle: CycleId, workers: usize) {
 /// Ends this process's worker: its probes end without a verdict, its leases are free, its requests
 /// pass the gates as if nothing was checked.
 pub(crate) fn stop() {
+    references::close();
     if let Some(mut worker) = WORKER.with(Option::take).flatten() {
         worker.end();
     }
@@ -100,7 +105,8 @@ fn watch(zone: Zone, watched: &Watched) -> Option<Watch> {
         upstream: watched.upstream,
         conf: watched.conf,
         check: watched.check.clone(),
-        mirror: Mirror::new(watched.upstream, cell.generation(), programs.is_some()),
+        mirror: Mirror::new(watched.upstream, cell.generation(), watched.own_bits),
+        probes_marked_peers: watched.probes_marked_peers(),
         programs,
         place,
         cell,

@@ -11,11 +11,13 @@ use healthcheck_core::Msec;
 
 use super::peer::{Peer, Phase};
 use super::programs::Programs;
+use super::references::{self, Reference};
 use super::trouble::Cause;
 use super::Worker;
 use crate::balancer::mirror::Image;
 use crate::balancer::Mirror;
 use crate::conf::UpstreamConf;
+use crate::nginx::address::Address;
 use crate::nginx::peers::Member;
 use crate::nginx::process::now;
 use crate::nginx::upstream::Upstream;
@@ -48,8 +50,37 @@ pub(crate) struct Watch {
     pub(crate) generation: &'static AtomicU64,
     /// Health, as nginx sees it.
     pub(crate) mirror: Mirror,
+    /// Whether a peer is probed although its server line is marked `down`.
+    pub(crate) probes_marked_peers: bool,
     /// Whether every peer has a slot.
     pub(crate) complete: bool,
+}
+
+impl Watch {
+    /// The version of nginx's list of its peers; 0 where that list is none of ours.
+    fn list_version(&self) -> usize {
+        self.conf.list_version(self.upstream)
+    }
+
+    /// Whether a peer is probed whose server line is marked `down` or not.
+    fn is_probed(&self, configured_down: bool) -> bool {
+        self.check.is_some() && (!configured_down || self.probes_marked_peers)
+    }
+
+    /// Notes for its balancer where the states of its peers are.
+    fn refer(&self) {
+        self.conf.registration.each(|index, address| {
+            references::set(index, self.reference(address));
+        });
+    }
+
+    /// Where the state of the peer at an address is.
+    pub(super) fn reference(&self, address: &Address) -> Reference {
+        self.mirror.image(address.bytes()).map_or_else(Reference::default, |image| Reference {
+            slot: image.slot,
+            program: image.program,
+        })
+    }
 }
 
 impl Worker {
@@ -66,7 +97,7 @@ impl Worker {
     /// Mirrors a watch, after listing its peers anew if nginx's resolver changed them.
     pub(crate) fn sync(&mut self, number: usize) {
         let Some(watch) = self.watches.get_mut(number) else { return };
-        if watch.upstream.version() != watch.conf.gate.version() {
+        if watch.list_version() != watch.conf.gate.version() {
             self.refresh(number);
         } else {
             watch.mirror.run(&watch.conf.gate);
@@ -76,7 +107,7 @@ impl Worker {
     /// As `sync`, where there is something new.
     pub(crate) fn sync_if_stale(&mut self, number: usize) {
         let Some(watch) = self.watches.get(number) else { return };
-        if watch.conf.gate.stale(watch.upstream.version()).is_some() {
+        if watch.conf.gate.stale(watch.list_version()).is_some() {
             self.sync(number);
         }
     }
@@ -86,32 +117,46 @@ impl Worker {
         let Some(watch) = self.watches.get(number) else { return };
         let upstream = watch.upstream;
         // Read before the list: a change in between is met by the next look.
-        let version = upstream.version();
-        let members = upstream.members(watch.mirror.mask());
-        let (is_checked, is_managed) = (watch.check.is_some(), watch.programs.is_some());
+        let version = watch.list_version();
+        let members = watch.conf.members(upstream, watch.mirror.mask());
 
         let mut complete = true;
         let mut images = Vec::with_capacity(members.len());
         for member in members.iter() {
-            // A managed one can be started by hand, whatever the configuration says.
-            let is_probed = is_checked && (!member.down || is_managed);
-            let slot = if is_probed { self.enlist(number, upstream, member) } else { None };
-            complete &= !is_probed || slot.is_some();
-            let slot: Option<&Slot> = slot.and_then(|at| self.zone.slots.0.get(at));
-            images.push(Image {
-                address: member.address,
-                slot,
-                program: self.program_of(number, member.line),
-                line: member.line,
-                admin_down: member.down && !is_managed,
-                up_since: Cell::new(0),
-            });
+            let (image, is_complete) = self.image_of(number, upstream, member);
+            complete &= is_complete;
+            images.push(image);
         }
         if let Some(watch) = self.watches.get_mut(number) {
             watch.complete = complete;
             watch.mirror.set_peers(version, images);
             watch.mirror.run(&watch.conf.gate);
+            watch.refer();
         }
+    }
+
+    /// Lists one peer as the mirror keeps it; `false` when it has no slot and should have one.
+    pub(super) fn image_of(
+        &mut self,
+        number: usize,
+        upstream: Upstream,
+        member: &Member,
+    ) -> (Image, bool) {
+        let watch = self.watches.get(number);
+        let is_managed = watch.is_some_and(|watch| watch.programs.is_some());
+        let is_probed = watch.is_some_and(|watch| watch.is_probed(member.down));
+        let slot = if is_probed { self.enlist(number, upstream, member) } else { None };
+        let is_complete = !is_probed || slot.is_some();
+        let slot: Option<&Slot> = slot.and_then(|at| self.zone.slots.0.get(at));
+        let image = Image {
+            address: member.address,
+            slot,
+            program: self.program_of(number, member.line),
+            line: member.line,
+            admin_down: member.down && !is_managed,
+            up_since: Cell::new(0),
+        };
+        (image, is_complete)
     }
 
     /// Lists one peer; `None` when it cannot be probed for now.
@@ -190,6 +235,7 @@ impl Worker {
 
     /// Numbers the listed peers, in the order that every worker of the configuration has.
     pub(crate) fn rank_peers(&mut self) {
+        self.unranked = false;
         let mut order: Vec<_> = self.peers.iter_mut().filter(|peer| peer.listed).collect();
         order.sort_by_key(|peer| (peer.watch, peer.slot));
         for (rank, peer) in order.into_iter().enumerate() {

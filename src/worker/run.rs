@@ -118,6 +118,9 @@ impl Worker {
                 self.refresh(number);
             }
         }
+        if self.unranked {
+            self.rank_peers();
+        }
         if !self.retired {
             self.claim_free(false);
             self.probe_all_awaited();
