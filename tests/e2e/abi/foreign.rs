@@ -1,0 +1,53 @@
+//! A balancer that keeps peers of its own and asks nobody.
+
+use support::{servers, Config, Consumer, Nginx, Peer, CHECK};
+
+fn blind(directives: &str) -> Config {
+    let peers = Peer::start_many(2);
+    let body = format!("ask_hash $arg_k blind; {} {directives}", servers(&peers));
+    Config::new().upstream("backend", body).load_after(&Consumer::build("hash"))
+}
+
+#[test]
+fn a_balancer_that_asks_nobody_cannot_have_our_directives() {
+    let supervisord = "supervisord none; supervisord_inherit_backend_status;";
+    for (directive, text) in
+        [("healthcheck_enabled", CHECK), ("supervisord", supervisord), ("queue", "queue 10;")]
+    {
+        let tested = Nginx::test(&blind(text));
+        assert!(!tested.ok, "{directive}: {tested:?}");
+        let message = format!(
+            "\"{directive}\" in upstream \"backend\": the balancer of this upstream keeps a peer list \
+             of its own, which health checks do not reach; use one of nginx's own balancers, or a \
+             balancer that was patched to ask the module"
+        );
+        assert!(tested.output.contains(&message), "{tested:?}");
+    }
+}
+
+#[test]
+fn a_balancer_that_asks_nobody_serves_as_ever_without_our_directives() {
+    let nginx = Nginx::start(&blind(""));
+    assert_eq!(nginx.tally(20, "backend").with_status(200), 20);
+    assert_eq!(nginx.status().peers.len(), 2);
+}
+
+#[test]
+fn a_reload_that_is_refused_leaves_the_running_configuration_alone() {
+    let peers = Peer::start_many(2);
+    let mut nginx = Nginx::start(&super::hashed(&peers, CHECK));
+    nginx.allow_in_log("keeps a peer list of its own");
+    peers[0].healthy(false);
+    nginx.wait_down(&peers[0], true);
+    let before = super::asked(&nginx);
+
+    let body = format!("{} {CHECK}", servers(&peers));
+    nginx.signal_reload(
+        &super::hashed(&peers, CHECK).upstream("blind", format!("ask_hash $arg_k blind; {body}")),
+    );
+    support::wait_until(support::LIMIT, "refused", || {
+        !nginx.log_lines("keeps a peer list of its own").is_empty()
+    });
+    assert_eq!(super::asked(&nginx), before);
+    assert_eq!(nginx.tally(40, "backend").at(&peers[0].to_string()), 0);
+}
