@@ -10,7 +10,8 @@
  *                                 arguments: cmd=, backend=, check=
  *     traced_late UPSTREAM;       a location that registers a monitor
  *
- * The checker says yes while there is a file FILE.yes.
+ * The checker says yes while there is a file FILE.yes; while there is one
+ * FILE.full, the balancer has no peer.
  */
 
 #include <ngx_config.h>
@@ -215,19 +216,27 @@ ngx_http_traced_load_monitor(ngx_http_upstream_srv_conf_t *uscf,
 }
 
 
+static ngx_uint_t
+ngx_http_traced_has_file(ngx_http_traced_srv_conf_t *conf, char *suffix)
+{
+    u_char           name[512];
+    ngx_file_info_t  fi;
+
+    ngx_snprintf(name, sizeof(name), "%V.%s%Z", &conf->file, suffix);
+
+    return ngx_file_info(name, &fi) != NGX_FILE_ERROR;
+}
+
+
 static ngx_int_t
 ngx_http_traced_checker(ngx_http_upstream_srv_conf_t *uscf, ngx_uint_t backend)
 {
-    u_char                       name[512];
     ngx_int_t                    rc;
-    ngx_file_info_t              fi;
     ngx_http_traced_srv_conf_t  *conf;
 
     conf = ngx_http_traced_srv_conf(uscf);
 
-    ngx_snprintf(name, sizeof(name), "%V.yes%Z", &conf->file);
-
-    rc = ngx_file_info(name, &fi) == NGX_FILE_ERROR ? NGX_BUSY : NGX_OK;
+    rc = ngx_http_traced_has_file(conf, "yes") ? NGX_OK : NGX_BUSY;
 
     ngx_http_traced_write(conf, "%V: check %ui: %i", &uscf->host, backend, rc);
 
@@ -306,7 +315,7 @@ ngx_http_traced_get_peer(ngx_peer_connection_t *pc, void *data)
 {
     ngx_http_traced_peer_data_t *tp = data;
 
-    ngx_uint_t                   i, n;
+    ngx_uint_t                   i, n, full;
     ngx_http_traced_srv_conf_t  *conf;
 
     conf = tp->conf;
@@ -314,10 +323,12 @@ ngx_http_traced_get_peer(ngx_peer_connection_t *pc, void *data)
     pc->cached = 0;
     pc->connection = NULL;
 
+    full = ngx_http_traced_has_file(conf, "full");
+
     for (i = 0; i < conf->npeers; i++) {
         n = conf->next++ % conf->npeers;
 
-        if (conf->down[conf->backends[n]]) {
+        if (full || conf->down[conf->backends[n]]) {
             continue;
         }
 

@@ -10,7 +10,7 @@ mod lifecycle;
 mod order;
 mod programs;
 mod run_time;
-mod supervisord;
+pub(crate) mod supervisord;
 
 /// A peer as the balancer of tests/consumers/hash.c shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use support::{servers, wait_for, Config, Consumer, Nginx, Peer, LIMIT};
+use support::{servers, wait_for, Config, Consumer, Nginx, Peer, Program, Supervisord, LIMIT};
 
 mod execute;
-mod hold;
+pub(crate) mod hold;
 mod loads;
 mod monitors;
 mod pending;
@@ -19,13 +19,13 @@ const STOP: u8 = 2;
 
 /// A line that the consumer wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Line {
-    pid: u32,
-    text: String,
+pub(crate) struct Line {
+    pub(crate) pid: u32,
+    pub(crate) text: String,
 }
 
 /// All that the consumer wrote so far and that contains `text`.
-fn trace(nginx: &Nginx, text: &str) -> Vec<Line> {
+pub(crate) fn trace(nginx: &Nginx, text: &str) -> Vec<Line> {
     let lines = fs::read_to_string(nginx.dir().join("trace")).unwrap_or_default();
     let lines = lines.lines().filter(|line| line.contains(text)).map(|line| {
         let (pid, text) = line.split_once(' ').expect("a process and a text");
@@ -45,7 +45,7 @@ fn states(nginx: &Nginx, pid: u32) -> Vec<(usize, u8)> {
 }
 
 /// An upstream whose balancer is the consumer, and pages that give commands.
-fn config(body: impl AsRef<str>) -> Config {
+pub(crate) fn config(body: impl AsRef<str>) -> Config {
     Config::new()
         .load_after(&Consumer::build("traced"))
         .upstream("backend", format!("traced trace; {}", body.as_ref()))
@@ -68,6 +68,22 @@ fn execute(nginx: &Nginx, command: u8, program: i32, checked: bool) -> String {
 /// Has the checker say yes.
 fn allow(nginx: &Nginx) {
     fs::write(nginx.dir().join("trace.yes"), "").expect("a file in the directory");
+}
+
+/// Has the balancer have no peer, or have them again.
+pub(crate) fn fill(nginx: &Nginx, is_full: bool) {
+    let file = nginx.dir().join("trace.full");
+    if is_full {
+        fs::write(file, "").expect("a file in the directory");
+    } else {
+        fs::remove_file(file).expect("a file of the test's own");
+    }
+}
+
+/// A real supervisord whose programs listen once they are RUNNING.
+fn real(count: usize) -> Supervisord {
+    let programs = Program::many("backend", count).into_iter();
+    Supervisord::start(programs.map(|one| one.setting("startsecs", 1)).collect::<Vec<_>>())
 }
 
 /// Kills one of two workers; returns the one that takes its place.

@@ -1,16 +1,13 @@
 //! Balancers start and stop programs.
 
 use support::scripted_supervisord::{START as START_CALL, STOP as STOP_CALL};
-use support::{
-    holds_for, servers, wait_until, Nginx, Peer, Program, Script, ScriptedSupervisord, Supervisord,
-    LIMIT,
-};
+use support::{holds_for, servers, wait_until, Nginx, Peer, Script, ScriptedSupervisord, LIMIT};
 
-use super::{by_hand, config, execute, trace, DECLINED, OK, START, STOP};
+use super::{by_hand, config, execute, real, trace, DECLINED, OK, START, STOP};
 
 #[test]
 fn a_balancer_starts_and_stops_real_programs_by_number() {
-    let supervisord = Supervisord::start(Program::many("backend", 2));
+    let supervisord = real(2);
     let nginx = Nginx::start(&config(supervisord.upstream()).workers(2));
 
     assert_eq!(execute(&nginx, START, 1, false), OK);

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use support::scripted_supervisord::START as START_CALL;
 use support::{
-    servers, wait_until, Nginx, Peer, Program, Reply, Request, Response, ScriptedSupervisord,
-    Supervisord, LIMIT,
+    holds_for, servers, wait_until, Nginx, Peer, Reply, Request, Response, ScriptedSupervisord,
+    LIMIT,
 };
 
-use super::{by_hand, config, trace};
+use super::{by_hand, config, fill, real, trace};
 
 /// A supervisord whose starts take as long as a test wants, and requests on their way.
-fn held(settings: &str, count: usize) -> (ScriptedSupervisord, Vec<Peer>, Nginx, Vec<Client>) {
+pub(crate) fn held(settings: &str, count: usize) -> Held {
     let (supervisord, peers) = (ScriptedSupervisord::start(), Peer::start_many(2));
     supervisord.hold(START_CALL);
     let body = format!("supervisord {supervisord}; {settings} {}", servers(&peers));
@@ -23,29 +23,27 @@ fn held(settings: &str, count: usize) -> (ScriptedSupervisord, Vec<Peer>, Nginx,
     (supervisord, peers, nginx, clients)
 }
 
-type Client = JoinHandle<std::io::Result<Response>>;
+type Held = (ScriptedSupervisord, Vec<Peer>, Nginx, Vec<Client>);
+pub(crate) type Client = JoinHandle<std::io::Result<Response>>;
 
-fn get(nginx: &Nginx) -> Client {
+pub(crate) fn get(nginx: &Nginx) -> Client {
     let to = nginx.address();
     thread::spawn(move || Request::get("/backend/").limit(LIMIT).send(to))
 }
 
 /// The status of an answer.
-fn status(client: Client) -> u16 {
+pub(crate) fn status(client: Client) -> u16 {
     client.join().expect("a client").expect("an answer").status
 }
 
 /// Waits until so many requests are held.
-fn wait_held(nginx: &Nginx, count: u64) {
+pub(crate) fn wait_held(nginx: &Nginx, count: u64) {
     wait_until(LIMIT, "the requests wait", || nginx.status().upstream("backend").held == count);
 }
 
 #[test]
 fn a_request_starts_a_real_program_and_waits_for_it() {
-    // Without it a program is RUNNING before it listens.
-    let programs = Program::many("backend", 2);
-    let programs = programs.into_iter().map(|program| program.setting("startsecs", 1));
-    let supervisord = Supervisord::start(programs.collect::<Vec<_>>());
+    let supervisord = real(2);
     let nginx = Nginx::start(&config(supervisord.upstream()).workers(2));
 
     let response = nginx.get("/backend/");
@@ -119,6 +117,26 @@ fn a_client_that_leaves_is_forgotten() {
         assert_eq!(status(client), 200);
     }
     assert_eq!(peers[0].request_count(), 1);
+}
+
+#[test]
+fn a_request_waits_again_where_its_balancer_has_no_peer_after_all() {
+    let (supervisord, peers, nginx, clients) = held("", 3);
+    wait_held(&nginx, 3);
+    fill(&nginx, true);
+
+    supervisord.release(START_CALL);
+    nginx.wait_program("backend0", "up");
+    let late = get(&nginx);
+    wait_held(&nginx, 4);
+    holds_for(Duration::from_millis(500), "they wait", || {
+        nginx.status().upstream("backend").held == 4
+    });
+    fill(&nginx, false);
+    for client in clients.into_iter().chain([late]) {
+        assert_eq!(status(client), 200);
+    }
+    assert_eq!(peers[0].request_count(), 4);
 }
 
 #[test]

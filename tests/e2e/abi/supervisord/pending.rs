@@ -4,11 +4,10 @@ use std::time::{Duration, Instant};
 
 use support::scripted_supervisord::STOP as STOP_CALL;
 use support::{
-    holds_for, process, servers, wait_until, Config, Nginx, Peer, Program, ScriptedSupervisord,
-    Supervisord, LIMIT,
+    holds_for, process, servers, wait_until, Config, Nginx, Peer, ScriptedSupervisord, LIMIT,
 };
 
-use super::{allow, config, execute, trace, OK, START, STOP};
+use super::{allow, config, execute, real, trace, OK, START, STOP};
 
 /// Two programs that run, and a stop of the first that waits for its balancer.
 fn pending(workers: usize) -> (ScriptedSupervisord, Vec<Peer>, Config, Nginx) {
@@ -28,7 +27,7 @@ fn pending(workers: usize) -> (ScriptedSupervisord, Vec<Peer>, Config, Nginx) {
 
 #[test]
 fn real_programs_are_stopped_and_started_when_the_balancer_says_yes() {
-    let supervisord = Supervisord::start(Program::many("backend", 2));
+    let supervisord = real(2);
     let nginx = Nginx::start(&config(supervisord.upstream()).workers(2));
     assert!(nginx.start_page("backend", 0).accepted);
     nginx.wait_program("backend0", "up");
