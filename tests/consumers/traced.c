@@ -6,6 +6,8 @@
  *     traced FILE;                the balancer of the upstream
  *     traced_on_load CMD;         gives the command for any program by load
  *     traced_on_failure on;       stops the program of a failed request
+ *     traced_restart on;          starts each program that is down
+ *     traced_peers on;            registers its peers, and asks for each
  *     traced_execute UPSTREAM;    a location that gives the command of its
  *                                 arguments: cmd=, backend=, check=
  *     traced_late UPSTREAM;       a location that registers a monitor
@@ -29,10 +31,13 @@ typedef struct {
     ngx_str_t                       file;
     ngx_int_t                       on_load;
     ngx_flag_t                      on_failure;
+    ngx_flag_t                      restart;
+    ngx_flag_t                      registers;
 
     ngx_uint_t                      npeers;
     ngx_addr_t                     *peers[NGX_HTTP_TRACED_MAX];
     ngx_uint_t                      backends[NGX_HTTP_TRACED_MAX];
+    ngx_uint_t                      indices[NGX_HTTP_TRACED_MAX];
     ngx_uint_t                      next;
 
     u_char                          down[NGX_HTTP_TRACED_MAX];
@@ -91,6 +96,20 @@ static ngx_command_t  ngx_http_traced_commands[] = {
       ngx_conf_set_flag_slot,
       NGX_HTTP_SRV_CONF_OFFSET,
       offsetof(ngx_http_traced_srv_conf_t, on_failure),
+      NULL },
+
+    { ngx_string("traced_restart"),
+      NGX_HTTP_UPS_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_SRV_CONF_OFFSET,
+      offsetof(ngx_http_traced_srv_conf_t, restart),
+      NULL },
+
+    { ngx_string("traced_peers"),
+      NGX_HTTP_UPS_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_SRV_CONF_OFFSET,
+      offsetof(ngx_http_traced_srv_conf_t, registers),
       NULL },
 
     { ngx_string("traced_execute"),
@@ -179,6 +198,8 @@ static void
 ngx_http_traced_backend_monitor(ngx_http_upstream_srv_conf_t *uscf,
     ngx_uint_t backend, ngx_uint_t new_status)
 {
+    ngx_int_t                    rc;
+    ngx_uint_t                   i;
     ngx_http_traced_srv_conf_t  *conf;
 
     conf = ngx_http_traced_srv_conf(uscf);
@@ -189,6 +210,26 @@ ngx_http_traced_backend_monitor(ngx_http_upstream_srv_conf_t *uscf,
 
     ngx_http_traced_write(conf, "%V: backend %ui is %ui", &uscf->host, backend,
                           new_status);
+
+    if (conf->registers == 1) {
+        for (i = 0; i < conf->npeers; i++) {
+            if (conf->backends[i] == backend) {
+                rc = ngx_http_healthcheck_is_down(conf->indices[i],
+                                                  ngx_cycle->log);
+
+                ngx_http_traced_write(conf, "%V: peer %ui: %i", &uscf->host, i,
+                                      rc);
+            }
+        }
+    }
+
+    if (conf->restart == 1 && new_status == NGX_SUPERVISORD_SRV_DOWN) {
+        rc = ngx_supervisord_execute(uscf, NGX_SUPERVISORD_CMD_START, backend,
+                                     NULL);
+
+        ngx_http_traced_write(conf, "%V: restart %ui: %i", &uscf->host,
+                              backend, rc);
+    }
 }
 
 
@@ -248,6 +289,7 @@ static ngx_int_t
 ngx_http_traced_init_upstream(ngx_conf_t *cf,
     ngx_http_upstream_srv_conf_t *uscf)
 {
+    ngx_int_t                    index;
     ngx_uint_t                   i, j;
     ngx_http_upstream_server_t  *server;
     ngx_http_traced_srv_conf_t  *conf;
@@ -267,6 +309,17 @@ ngx_http_traced_init_upstream(ngx_conf_t *cf,
 
             conf->peers[conf->npeers] = &server[i].addrs[j];
             conf->backends[conf->npeers] = i;
+
+            if (conf->registers == 1) {
+                index = ngx_http_healthcheck_add_peer(uscf, &server[i].addrs[j],
+                                                      cf->pool);
+                if (index == NGX_ERROR) {
+                    return NGX_ERROR;
+                }
+
+                conf->indices[conf->npeers] = index;
+            }
+
             conf->npeers++;
         }
     }
@@ -328,7 +381,9 @@ ngx_http_traced_get_peer(ngx_peer_connection_t *pc, void *data)
     for (i = 0; i < conf->npeers; i++) {
         n = conf->next++ % conf->npeers;
 
-        if (full || conf->down[conf->backends[n]]) {
+        if (full || conf->down[conf->backends[n]]
+            || ngx_http_healthcheck_is_down(conf->indices[n], pc->log))
+        {
             continue;
         }
 
@@ -504,6 +559,8 @@ ngx_http_traced_create_srv_conf(ngx_conf_t *cf)
 
     conf->on_load = NGX_CONF_UNSET;
     conf->on_failure = NGX_CONF_UNSET;
+    conf->restart = NGX_CONF_UNSET;
+    conf->registers = NGX_CONF_UNSET;
 
     return conf;
 }

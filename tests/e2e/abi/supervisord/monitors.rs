@@ -2,10 +2,11 @@
 
 use support::scripted_supervisord::{START as START_CALL, STOP as STOP_CALL};
 use support::{
-    holds_for, servers, wait_until, Config, Consumer, Nginx, Peer, ScriptedSupervisord, LIMIT,
+    holds_for, servers, wait_until, Config, Consumer, Nginx, Peer, Request, ScriptedSupervisord,
+    CHECK, LIMIT,
 };
 
-use super::{by_hand, config, replace_worker, states, trace, OK};
+use super::{by_hand, config, replace_worker, states, trace, DECLINED, OK};
 
 #[test]
 fn check_49_the_master_tells_each_program_once_before_there_are_workers() {
@@ -97,6 +98,41 @@ fn a_monitor_that_is_registered_late_is_told_each_program_at_once() {
     assert_eq!(states(&nginx, nginx.workers()[0]), [(0, 0), (1, 0)]);
     assert_eq!(nginx.get("/other").text(), OK, "not managed: kept and never called");
     assert!(trace(&nginx, "other:").is_empty());
+}
+
+#[test]
+fn a_monitor_may_ask_for_peers_and_give_commands() {
+    let peers = Peer::start_many(2);
+    let body = "supervisord none; supervisord_inherit_backend_status; traced_restart on; \
+                traced_peers on;";
+    let nginx = Nginx::start(&config(format!("{body} {}", servers(&peers))).workers(2));
+    let restarts = |rc: &str| trace(&nginx, &format!("restart 0: {rc}")).len();
+
+    for round in 1..=3 {
+        assert!(nginx.stop_page("backend", 0).accepted);
+        wait_until(LIMIT, "it is started again", || restarts(OK) >= round);
+        nginx.wait_program("backend0", "up");
+    }
+    wait_until(LIMIT, "both are used", || nginx.tally(8, "backend").at(&peers[0].to_string()) > 0);
+    assert!(!trace(&nginx, "peer 0: 1").is_empty(), "down when it was told");
+    assert_eq!(restarts(DECLINED), 0);
+}
+
+#[test]
+fn a_program_that_comes_up_is_used_after_its_first_probe() {
+    let (supervisord, peers) = (ScriptedSupervisord::start(), Peer::start_many(2));
+    peers[0].healthy(false);
+    let body = format!("supervisord {supervisord}; traced_peers on; {CHECK} {}", servers(&peers));
+    let nginx = Nginx::start(&config(body).workers(2));
+
+    let to = nginx.address();
+    let client = std::thread::spawn(move || Request::get("/backend/").limit(LIMIT).send(to));
+    nginx.wait_program("backend0", "up");
+    wait_until(LIMIT, "a probe", || peers[0].probe_count() > 2);
+    assert_eq!((client.is_finished(), peers[0].request_count()), (false, 0));
+    peers[0].healthy(true);
+    let response = client.join().expect("a client").expect("an answer");
+    assert_eq!((response.status, response.peer()), (200, &*peers[0].to_string()));
 }
 
 #[test]
