@@ -7,6 +7,7 @@ use support::{servers, wait_for, Config, Consumer, Nginx, Peer, Program, Supervi
 mod execute;
 pub(crate) mod hold;
 mod loads;
+mod minute;
 mod monitors;
 mod pending;
 mod reload;

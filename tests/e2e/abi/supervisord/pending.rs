@@ -7,10 +7,10 @@ use support::{
     holds_for, process, servers, wait_until, Config, Nginx, Peer, ScriptedSupervisord, LIMIT,
 };
 
-use super::{allow, config, execute, real, trace, OK, START, STOP};
+use super::{allow, by_hand, config, execute, real, trace, OK, START, STOP};
 
 /// Two programs that run, and a stop of the first that waits for its balancer.
-fn pending(workers: usize) -> (ScriptedSupervisord, Vec<Peer>, Config, Nginx) {
+pub(super) fn pending(workers: usize) -> (ScriptedSupervisord, Vec<Peer>, Config, Nginx) {
     let (supervisord, peers) = (ScriptedSupervisord::start(), Peer::start_many(2));
     supervisord.set_state("backend0", "RUNNING").set_state("backend1", "RUNNING");
     let body = format!("supervisord {supervisord}; supervisord_drain 1s; {}", servers(&peers));
@@ -68,6 +68,19 @@ fn a_start_waits_too_and_requests_wait_for_it() {
     allow(&nginx);
     let response = client.join().expect("a client").expect("an answer");
     assert_eq!((response.status, supervisord.starts("backend0")), (200, 1));
+}
+
+#[test]
+fn where_nobody_is_called_the_balancer_is_asked_too() {
+    let peers = Peer::start_many(2);
+    let nginx = Nginx::start(&by_hand(&peers).workers(2));
+
+    assert_eq!(execute(&nginx, STOP, 0, true), OK);
+    wait_until(LIMIT, "it is asked again", || trace(&nginx, "check 0: -3").len() > 1);
+    assert_eq!(nginx.status().program("backend0").state, "stopping");
+    assert_eq!(nginx.tally(8, "backend").at(&peers[1].to_string()), 8);
+    allow(&nginx);
+    nginx.wait_program("backend0", "down");
 }
 
 #[test]
@@ -150,16 +163,4 @@ fn a_quit_carries_a_stop_out_that_waits() {
     let took = nginx.quit_within(LIMIT);
     assert!(took < Duration::from_secs(8), "{took:?}");
     assert_eq!(supervisord.stops("backend0"), 1);
-}
-
-#[test]
-fn after_a_minute_a_command_is_carried_out_all_the_same() {
-    let (supervisord, _peers, _, nginx) = pending(1);
-
-    let start = Instant::now();
-    wait_until(Duration::from_secs(75), "a stop", || supervisord.stops("backend0") == 1);
-    let took = start.elapsed();
-    assert!((58..66).contains(&took.as_secs()), "{took:?}");
-    let asked = trace(&nginx, "check 0: -3").len();
-    assert!((100..=121).contains(&asked), "every 500 ms: {asked}");
 }
