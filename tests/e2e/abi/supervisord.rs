@@ -11,6 +11,7 @@ mod minute;
 mod monitors;
 mod pending;
 mod reload;
+mod valgrind;
 
 /// What `NGX_OK`, `NGX_DECLINED` and the commands are in C.
 const OK: &str = "0";
