@@ -133,6 +133,9 @@ impl Worker {
         if now() >= until || is_exiting() {
             return self.go(token);
         }
+        if let Some(task) = self.tasks.get_mut(token) {
+            task.wake = Some(now().saturating_add(CHECK_EVERY).min(until));
+        }
         self.inquiries.push(token);
         self.has_calls = true;
     }
