@@ -9,7 +9,7 @@ use healthcheck_core::programs::{Asked, Refusal, Target};
 use healthcheck_core::supervisor::Command;
 use healthcheck_core::Msec;
 
-use super::commands::Stage;
+use super::commands::{Errand, Stage};
 use super::tasks::Work;
 use super::{loads, monitors, with_worker, Worker};
 use crate::nginx::callbacks::Checker;
@@ -39,13 +39,15 @@ pub(crate) enum Executed {
 struct Inquiry {
     /// What to ask.
     checker: Checker,
-    /// About which upstream,
+    /// About which upstream.
     upstream: Upstream,
-    /// and which of its programs.
+    /// Its place among the worker's watches.
+    watch: usize,
+    /// Which of its programs.
     number: usize,
     /// The command, by task.
     token: usize,
-    /// The epoch of the command, which the task may no longer have afterwards.
+    /// The epoch of the command. The task may be another one's afterwards.
     epoch: u64,
 }
 
@@ -155,7 +157,8 @@ impl Worker {
         let Work::Command(errand) = self.tasks.get_mut(token)?.work else { return None };
         let Stage::Checking(checker, _) = errand.stage else { return None };
         let upstream = self.watches.get(errand.watch)?.upstream;
-        Some(Inquiry { checker, upstream, number: errand.number, token, epoch: errand.epoch })
+        let Errand { watch, number, epoch, .. } = errand;
+        Some(Inquiry { checker, upstream, watch, number, token, epoch })
     }
 
     /// The question about the command on a program of an upstream, where one waits for its answer.
@@ -170,7 +173,9 @@ impl Worker {
         let Some(task) = self.tasks.get_mut(inquiry.token) else { return };
         let Work::Command(errand) = task.work else { return };
         let Stage::Checking(_, until) = errand.stage else { return };
-        if errand.epoch != inquiry.epoch {
+        let is_it = (errand.watch, errand.number, errand.epoch)
+            == (inquiry.watch, inquiry.number, inquiry.epoch);
+        if !is_it {
             return;
         }
         if is_allowed {
