@@ -10,6 +10,11 @@
 #include "ngx_http_healthcheck_module.h"
 
 
+#ifndef NGX_HTTP_CONSUMER_ASK
+#define NGX_HTTP_CONSUMER_ASK  "ask_"
+#endif
+
+
 typedef struct {
     ngx_http_complex_value_t   argument[2];
 } ngx_http_consumer_asking_loc_conf_t;
@@ -34,21 +39,21 @@ static ngx_int_t ngx_http_consumer_asking_answer(ngx_http_request_t *r,
 
 static ngx_command_t  ngx_http_consumer_asking_commands[] = {
 
-    { ngx_string("ask_is_down"),
+    { ngx_string(NGX_HTTP_CONSUMER_ASK "is_down"),
       NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
       ngx_http_consumer_asking,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       ngx_http_consumer_asking_is_down_handler },
 
-    { ngx_string("ask_register"),
+    { ngx_string(NGX_HTTP_CONSUMER_ASK "register"),
       NGX_HTTP_LOC_CONF|NGX_CONF_TAKE2,
       ngx_http_consumer_asking,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       ngx_http_consumer_asking_register_handler },
 
-    { ngx_string("ask_forget"),
+    { ngx_string(NGX_HTTP_CONSUMER_ASK "forget"),
       NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_http_consumer_asking,
       NGX_HTTP_LOC_CONF_OFFSET,
