@@ -267,8 +267,8 @@ ngx_supervisord_check_servers(ngx_http_request_t *r)
  *     uscf     the upstream block.
  *     cmd      NGX_SUPERVISORD_CMD_START or NGX_SUPERVISORD_CMD_STOP.
  *     backend  the program's number, or NGX_SUPERVISORD_ANY (-1): the lowest one that is down is started,
- *              the highest one that is up is stopped, and not within "supervisord_cooldown" of the last
- *              command.
+ *              lines marked "down" left out, the highest one that is up is stopped; not while another one
+ *              is on its way, and not within "supervisord_cooldown" of the last command.
  *     checker  NULL, or what has to say yes first.
  *
  * Returns:

@@ -163,6 +163,81 @@ debian_python() {
     fi
 }
 
+# ---- sources of other projects ----
+
+# debian_source NAME VERSION SUITE: prints the folder of a Debian source package as its authors
+# released it, without Debian's changes. VERSION is theirs or its beginning; empty is any. Fails with a
+# message where apt does not bring it.
+debian_source() {
+    local name=$1 version=$2 suite=$3 work exact dir tars
+    dir=$target/sources/$suite/$name${version:+-$version}
+    if [ ! -d "$dir" ]; then
+        work=$target/sources/$suite/apt
+        debian_apt "$suite" "$work" || return
+        exact=$(cd "$work" && source_version "$name" "$version")
+        if [ -z "$exact" ]; then
+            say "$suite has no source of $name ${version:-at all}"
+            return 1
+        fi
+        rm -rf "$dir.new"
+        mkdir -p "$dir.new/tar" "$dir.new/source"
+        (cd "$dir.new/tar" && APT_CONFIG=$work/apt.conf apt-get -qq source --tar-only \
+            --download-only "$name=$exact" </dev/null >&2) || {
+            say "apt does not bring the source of $name $exact from $suite"
+            return 1
+        }
+        # The tarball, not its signature.
+        tars=("$dir.new"/tar/*.orig.tar.*[!c])
+        tar -C "$dir.new/source" --strip-components=1 -xf "${tars[0]}" || return
+        mv "$dir.new/source" "$dir"
+        rm -rf "$dir.new"
+    fi
+    echo "$dir"
+}
+
+# debian_apt SUITE DIR: an apt.conf in DIR, which reads the sources of a suite from where this machine's
+# own packages come from. Lists of its own, so that apt's stay as they are; the same keys.
+debian_apt() {
+    local suite=$1 dir=$2 uris keys=/usr/share/keyrings/debian-archive-keyring.gpg
+    [ ! -e "$dir/fetched" ] || return 0
+    if ! has apt-get; then
+        say "no apt-get on this machine, hence no sources of Debian's"
+        return 1
+    fi
+    uris=$(apt-get indextargets --format '$(REPO_URI)' \
+        'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | sort -u)
+    if [ -z "$uris" ]; then
+        say "apt knows no archive of Debian on this machine (apt-get update may help)"
+        return 1
+    fi
+    rm -rf "$dir"
+    mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
+    while read -r uri; do
+        printf 'Types: deb-src\nURIs: %s\nSuites: %s\nComponents: main\n' "$uri" "$suite"
+        [ ! -e "$keys" ] || printf 'Signed-By: %s\n' "$keys"
+        echo
+    done <<<"$uris" >"$dir/debian.sources"
+    cat >"$dir/apt.conf" <<-END
+	Dir::Etc::sourcelist "$dir/debian.sources";
+	Dir::Etc::sourceparts "-";
+	Dir::State::lists "$dir/lists";
+	Dir::Cache "$dir/cache";
+	APT::Sandbox::User "root";
+	Acquire::Languages "none";
+	END
+    if ! APT_CONFIG=$dir/apt.conf apt-get -qq update --error-on=any </dev/null >&2; then
+        say "apt does not bring the lists of $suite"
+        return 1
+    fi
+    touch "$dir/fetched"
+}
+
+# source_version NAME VERSION, in the folder of debian_apt: the newest that begins so.
+source_version() {
+    APT_CONFIG=$PWD/apt.conf apt-cache madison "$1" | awk -v want="$2" '
+        want == "" || index($3, want "-") == 1 || index($3, want ".") == 1 { print $3; exit }'
+}
+
 # ---- nginx ----
 
 # One build at a time in this checkout; the lock ends with the script.

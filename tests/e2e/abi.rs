@@ -11,6 +11,7 @@ mod order;
 mod programs;
 mod run_time;
 mod stock;
+pub(crate) mod supervisord;
 mod valgrind;
 
 /// A peer as the balancer of tests/consumers/hash.c shows it.

@@ -12,12 +12,12 @@ mod caching;
 mod clients;
 mod configuration;
 mod failures;
-mod h2;
+pub(crate) mod h2;
 mod lifecycle;
 mod many;
 mod protocols;
 mod resolved;
-mod server;
+pub(crate) mod server;
 mod storm;
 mod valgrind;
 

@@ -20,6 +20,7 @@ mod judge;
 mod limits;
 mod ownership;
 mod page;
+mod patched;
 mod pauses;
 mod programs;
 mod quit;

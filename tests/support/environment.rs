@@ -21,6 +21,8 @@ pub struct Environment {
     pub supervisord: Option<PathBuf>,
     /// `TEST_SUPERVISORD_43`: that of supervisor 4.3; `None` if empty.
     pub supervisord_43: Option<PathBuf>,
+    /// `TEST_PATCHES`: which of patches/ this nginx has, such as `round_robin hash`; unset: none.
+    pub patches: String,
     /// `TEST_CHECKOUT`: the root of the source tree.
     pub checkout: PathBuf,
     /// What `nginx -V` prints.
@@ -49,6 +51,7 @@ impl Environment {
                 supervisord: path(variable("TEST_SUPERVISORD")),
                 supervisord_43: path(variable("TEST_SUPERVISORD_43")),
                 version: variable("TEST_NGINX_VERSION"),
+                patches: env::var("TEST_PATCHES").unwrap_or_default(),
                 checkout: absolute(Path::new(&variable("TEST_CHECKOUT"))),
                 build: String::from_utf8_lossy(&output.stderr).into_owned(),
                 nginx,
@@ -61,6 +64,15 @@ impl Environment {
         let parts = self.version.split('.').map(|part| part.parse().expect("a version number"));
 
         parts.collect::<Vec<u32>>() >= version.to_vec()
+    }
+
+    /// Whether this nginx has a patch of patches/; a remark says that it has not.
+    pub fn patched(&self, name: &str) -> bool {
+        let has = self.patches.split_whitespace().any(|patch| patch == name);
+        if !has {
+            skip(&format!("this nginx has no patch {name}"));
+        }
+        has
     }
 
     /// Whether this nginx was configured with `option`, such as `--with-debug`.

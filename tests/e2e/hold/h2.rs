@@ -13,7 +13,7 @@ const PING: u8 = 6;
 
 /// The end of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// Its response's status.
     Status(String),
     /// nginx has reset it.
@@ -21,7 +21,7 @@ pub(super) enum Answer {
 }
 
 /// A connection.
-pub(super) struct H2 {
+pub(crate) struct H2 {
     stream: TcpStream,
     next: u32,
     answers: BTreeMap<u32, Answer>,
@@ -29,7 +29,7 @@ pub(super) struct H2 {
 
 impl H2 {
     /// Connects.
-    pub(super) fn connect(to: SocketAddr) -> H2 {
+    pub(crate) fn connect(to: SocketAddr) -> H2 {
         let mut stream = TcpStream::connect(to).expect("nginx listens");
         stream.set_read_timeout(Some(LIMIT)).expect("a timeout above zero");
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").expect("an open connection");
@@ -39,7 +39,7 @@ impl H2 {
     }
 
     /// Sends a GET on a new stream, whose number is returned.
-    pub(super) fn get(&mut self, path: &str) -> u32 {
+    pub(crate) fn get(&mut self, path: &str) -> u32 {
         let stream = self.next;
         self.next += 2;
         // ":method: GET" and ":scheme: http" from the static table, the rest as literals.
@@ -52,12 +52,12 @@ impl H2 {
     }
 
     /// Resets a stream.
-    pub(super) fn reset(&mut self, stream: u32) {
+    pub(crate) fn reset(&mut self, stream: u32) {
         self.send(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
     }
 
     /// Waits for the end of a stream.
-    pub(super) fn answer(&mut self, stream: u32) -> Answer {
+    pub(crate) fn answer(&mut self, stream: u32) -> Answer {
         loop {
             if let Some(answer) = self.answers.get(&stream) {
                 return answer.clone();

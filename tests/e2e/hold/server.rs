@@ -11,10 +11,10 @@ use support::{Port, LIMIT};
 
 /// What a peer does with a connection that does not begin with a probe; it is given what has come
 /// so far.
-pub(super) type Answer = fn(&mut Connection) -> io::Result<()>;
+pub(crate) type Answer = fn(&mut Connection) -> io::Result<()>;
 
 /// A peer. Probes fail until it is told otherwise.
-pub(super) struct Server {
+pub(crate) struct Server {
     port: Port,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -29,7 +29,7 @@ struct Shared {
 }
 
 /// A connection of a peer, and what was read of it and not yet used.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     unread: Vec<u8>,
     shared: Arc<Shared>,
@@ -37,7 +37,7 @@ pub(super) struct Connection {
 
 impl Server {
     /// A peer that answers so.
-    pub(super) fn start(answer: Answer) -> Server {
+    pub(crate) fn start(answer: Answer) -> Server {
         let port = Port::reserve();
         let listener = TcpListener::bind(port.address()).expect("the port");
         listener.set_nonblocking(true).expect("a listener of ours");
@@ -50,17 +50,17 @@ impl Server {
     }
 
     /// Whether probes pass.
-    pub(super) fn healthy(&self, healthy: bool) {
+    pub(crate) fn healthy(&self, healthy: bool) {
         self.shared.healthy.store(healthy, Ordering::Relaxed);
     }
 
     /// Connections that did not begin with a probe.
-    pub(super) fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::Relaxed)
     }
 
     /// What the peer noted, in order.
-    pub(super) fn notes(&self) -> Vec<String> {
+    pub(crate) fn notes(&self) -> Vec<String> {
         self.shared.notes.lock().expect("no panic").clone()
     }
 }
@@ -118,18 +118,18 @@ impl Connection {
     }
 
     /// The next bytes.
-    pub(super) fn take(&mut self, count: usize) -> io::Result<Vec<u8>> {
+    pub(crate) fn take(&mut self, count: usize) -> io::Result<Vec<u8>> {
         self.peek(count)?;
         Ok(self.unread.drain(..count).collect())
     }
 
     /// A head that ends in an empty line.
-    pub(super) fn head(&mut self) -> io::Result<String> {
+    pub(crate) fn head(&mut self) -> io::Result<String> {
         self.until(b"\r\n\r\n")
     }
 
     /// All up to and with these bytes.
-    pub(super) fn until(&mut self, end: &[u8]) -> io::Result<String> {
+    pub(crate) fn until(&mut self, end: &[u8]) -> io::Result<String> {
         loop {
             if let Some(at) = self.unread.windows(end.len()).position(|window| window == end) {
                 let taken: Vec<u8> = self.unread.drain(..at + end.len()).collect();
@@ -140,12 +140,12 @@ impl Connection {
     }
 
     /// Sends all of it.
-    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
 
     /// Notes something for the test.
-    pub(super) fn note(&self, text: impl Into<String>) {
+    pub(crate) fn note(&self, text: impl Into<String>) {
         self.shared.notes.lock().expect("no panic").push(text.into());
     }
 
@@ -161,7 +161,7 @@ impl Connection {
 }
 
 /// Reads an HTTP request with its body, notes the body's length, and answers.
-pub(super) fn http(connection: &mut Connection) -> io::Result<()> {
+pub(crate) fn http(connection: &mut Connection) -> io::Result<()> {
     loop {
         let head = connection.head()?;
         let length = head.split("\r\n").find_map(|line| line.strip_prefix("Content-Length: "));
@@ -174,7 +174,7 @@ pub(super) fn http(connection: &mut Connection) -> io::Result<()> {
 }
 
 /// Takes the connection over for another protocol, which sends everything back.
-pub(super) fn upgraded(connection: &mut Connection) -> io::Result<()> {
+pub(crate) fn upgraded(connection: &mut Connection) -> io::Result<()> {
     let head = connection.head()?;
     assert!(head.to_ascii_lowercase().contains("upgrade: echo"), "{head}");
     connection.send(b"HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")?;
@@ -185,7 +185,7 @@ pub(super) fn upgraded(connection: &mut Connection) -> io::Result<()> {
 }
 
 /// FastCGI: reads the records of one request, answers by one.
-pub(super) fn fastcgi(connection: &mut Connection) -> io::Result<()> {
+pub(crate) fn fastcgi(connection: &mut Connection) -> io::Result<()> {
     const END_REQUEST: u8 = 3;
     const STDIN: u8 = 5;
     const STDOUT: u8 = 6;
@@ -211,14 +211,14 @@ pub(super) fn fastcgi(connection: &mut Connection) -> io::Result<()> {
 }
 
 /// uwsgi: reads the variables, answers and closes.
-pub(super) fn uwsgi(connection: &mut Connection) -> io::Result<()> {
+pub(crate) fn uwsgi(connection: &mut Connection) -> io::Result<()> {
     let header = connection.take(4)?;
     connection.take(usize::from(u16::from_le_bytes([header[1], header[2]])))?;
     connection.send(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nuwsgi")
 }
 
 /// SCGI: reads the variables, answers and closes.
-pub(super) fn scgi(connection: &mut Connection) -> io::Result<()> {
+pub(crate) fn scgi(connection: &mut Connection) -> io::Result<()> {
     let length = connection.until(b":")?;
     let length: usize = length.trim_end_matches(':').parse().expect("a netstring");
     connection.take(length + 1)?;
@@ -226,14 +226,14 @@ pub(super) fn scgi(connection: &mut Connection) -> io::Result<()> {
 }
 
 /// memcached: one value whatever the key.
-pub(super) fn memcached(connection: &mut Connection) -> io::Result<()> {
+pub(crate) fn memcached(connection: &mut Connection) -> io::Result<()> {
     let line = connection.until(b"\r\n")?;
     let key = line.trim_end().trim_start_matches("get ");
     connection.send(format!("VALUE {key} 0 9\r\nmemcached\r\nEND\r\n").as_bytes())
 }
 
 /// gRPC over HTTP/2: waits for the request's headers, answers with a message and trailers.
-pub(super) fn grpc(connection: &mut Connection) -> io::Result<()> {
+pub(crate) fn grpc(connection: &mut Connection) -> io::Result<()> {
     const DATA: u8 = 0;
     const HEADERS: u8 = 1;
     const SETTINGS: u8 = 4;
