@@ -39,6 +39,9 @@ pub(crate) unsafe extern "C" fn add_peer(
 
 /// Tells whether a peer is down.
 pub(crate) unsafe extern "C" fn is_down(index: ngx_uint_t, log: *mut ngx_log_t) -> ngx_int_t {
+    if index == NO_PEER {
+        return 0;
+    }
     match references::is_down(index) {
         Some(is_down) => ngx_int_t::from(is_down),
         None => {
@@ -57,7 +60,7 @@ pub(crate) unsafe extern "C" fn is_down(index: ngx_uint_t, log: *mut ngx_log_t) 
 #[cold]
 unsafe fn report(index: ngx_uint_t, log: *mut ngx_log_t) {
     guard("is_down", (), || {
-        if index == NO_PEER || registered::was_given(index) || references::was_found(index) {
+        if registered::was_given(index) || references::was_found(index) {
             return;
         }
         let line = format_args!("healthcheck: Invalid index to is_down: {index}");

@@ -73,7 +73,13 @@ impl MainConf {
     /// configuration's zone even if that has the same size.
     pub(crate) fn plan_zone(&self, old: Option<OldZone>) -> (usize, bool) {
         let known = old.as_ref().and_then(|old| Zone::open(old.memory));
-        let plan = self.listing.get().map(|listing| listing.plan(known));
+        let plan = self.listing.get().map(|listing| match (listing.plan(known), known, &old) {
+            // nginx gives each file of the module a zone of its own.
+            (Plan::Keep, Some(known), Some(OldZone { is_own: false, .. })) => {
+                Plan::Make(known.capacity())
+            }
+            (plan, ..) => plan,
+        });
         match (plan, old) {
             (Some(Plan::Make(capacity)), old) => {
                 self.capacity.set(Some(capacity));

@@ -11,19 +11,22 @@ use nginx_sys::{
 /// What nginx calls to initialise a zone; the second argument is the old zone's data or NULL.
 pub(crate) type InitZone = unsafe extern "C" fn(*mut ngx_shm_zone_t, *mut c_void) -> isize;
 
-/// The running configuration's zone of the same name and owner.
+/// The running configuration's zone of the same name.
 pub(crate) struct OldZone {
     /// Its size in bytes.
     pub(crate) size: usize,
+    /// Whether nginx lets the new configuration have it: not if it is that of another file of the module.
+    pub(crate) is_own: bool,
     /// Its memory.
     pub(crate) memory: SharedZone,
 }
 
-/// The zone `name` of `module` in the configuration that `cf` is to replace; `None` at the first
-/// start, in `nginx -t`, or when the running configuration has none.
+/// The zone `name` of `module`, or of another file of the module, in the configuration that `cf` is to
+/// replace; `None` at the first start, in `nginx -t`, or when the running configuration has none.
 ///
 /// # Safety
-/// `cf` is the argument of the configuration callback that is running.
+/// `cf` is the argument of the configuration callback that is running; nobody else has zones of this
+/// name.
 pub(crate) unsafe fn old_zone(
     cf: *mut ngx_conf_t,
     name: &[u8],
@@ -38,9 +41,10 @@ pub(crate) unsafe fn old_zone(
         while let Some(current) = part.as_ref() {
             for index in 0..current.nelts {
                 let zone = &*current.elts.cast::<ngx_shm_zone_t>().add(index);
-                if zone.tag == tag && super::conf::text(&zone.shm.name) == name {
+                if super::conf::text(&zone.shm.name) == name {
                     let memory = SharedZone::from_data(zone.data)?;
-                    return Some(OldZone { size: zone.shm.size, memory });
+                    let is_own = zone.tag == tag;
+                    return Some(OldZone { size: zone.shm.size, is_own, memory });
                 }
             }
             part = current.next;

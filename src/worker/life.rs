@@ -58,7 +58,9 @@ pub(crate) fn start(conf: &MainConf, cycle: CycleId, workers: usize) {
 /// pass the gates as if nothing was checked.
 pub(crate) fn stop() {
     references::close();
-    if let Some(mut worker) = WORKER.with(Option::take).flatten() {
+    let worker = WORKER.with(Option::take).flatten();
+    // Without a master, the configuration before this one may have dropped the module.
+    if let Some(mut worker) = worker.filter(|worker| !worker.is_orphan()) {
         worker.end();
     }
 }

@@ -2,12 +2,17 @@
  * Pages that call the functions of ngx_http_healthcheck_module.h, for tests.
  * Their arguments may be variables, and they answer with what was returned:
  *
- *     ask_is_down INDEX;
+ *     ask_is_down INDEX [TIMES];         asks so often
  *     ask_register UPSTREAM ADDRESS;
  *     ask_forget INDEX;                  answers 0
  */
 
 #include "ngx_http_healthcheck_module.h"
+
+
+#ifndef NGX_HTTP_CONSUMER_ASK
+#define NGX_HTTP_CONSUMER_ASK  "ask_"
+#endif
 
 
 typedef struct {
@@ -26,28 +31,29 @@ static ngx_int_t ngx_http_consumer_asking_forget_handler(
     ngx_http_request_t *r);
 static ngx_http_upstream_srv_conf_t *ngx_http_consumer_asking_upstream(
     ngx_http_request_t *r, ngx_str_t *name);
-static ngx_int_t ngx_http_consumer_asking_index(ngx_http_request_t *r);
+static ngx_int_t ngx_http_consumer_asking_number(ngx_http_request_t *r,
+    ngx_uint_t argument);
 static ngx_int_t ngx_http_consumer_asking_answer(ngx_http_request_t *r,
     ngx_int_t number);
 
 
 static ngx_command_t  ngx_http_consumer_asking_commands[] = {
 
-    { ngx_string("ask_is_down"),
-      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+    { ngx_string(NGX_HTTP_CONSUMER_ASK "is_down"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
       ngx_http_consumer_asking,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       ngx_http_consumer_asking_is_down_handler },
 
-    { ngx_string("ask_register"),
+    { ngx_string(NGX_HTTP_CONSUMER_ASK "register"),
       NGX_HTTP_LOC_CONF|NGX_CONF_TAKE2,
       ngx_http_consumer_asking,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       ngx_http_consumer_asking_register_handler },
 
-    { ngx_string("ask_forget"),
+    { ngx_string(NGX_HTTP_CONSUMER_ASK "forget"),
       NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_http_consumer_asking,
       NGX_HTTP_LOC_CONF_OFFSET,
@@ -130,15 +136,20 @@ ngx_http_consumer_asking(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 static ngx_int_t
 ngx_http_consumer_asking_is_down_handler(ngx_http_request_t *r)
 {
-    ngx_int_t  index;
+    ngx_int_t  index, times, down;
 
-    index = ngx_http_consumer_asking_index(r);
+    index = ngx_http_consumer_asking_number(r, 0);
+    times = ngx_http_consumer_asking_number(r, 1);
+
     if (index == NGX_ERROR) {
         return NGX_HTTP_BAD_REQUEST;
     }
 
-    return ngx_http_consumer_asking_answer(r,
-               ngx_http_healthcheck_is_down(index, r->connection->log));
+    do {
+        down = ngx_http_healthcheck_is_down(index, r->connection->log);
+    } while (--times > 0);
+
+    return ngx_http_consumer_asking_answer(r, down);
 }
 
 
@@ -181,7 +192,7 @@ ngx_http_consumer_asking_forget_handler(ngx_http_request_t *r)
 {
     ngx_int_t  index;
 
-    index = ngx_http_consumer_asking_index(r);
+    index = ngx_http_consumer_asking_number(r, 0);
     if (index == NGX_ERROR) {
         return NGX_HTTP_BAD_REQUEST;
     }
@@ -215,14 +226,14 @@ ngx_http_consumer_asking_upstream(ngx_http_request_t *r, ngx_str_t *name)
 
 
 static ngx_int_t
-ngx_http_consumer_asking_index(ngx_http_request_t *r)
+ngx_http_consumer_asking_number(ngx_http_request_t *r, ngx_uint_t argument)
 {
     ngx_str_t                             value;
     ngx_http_consumer_asking_loc_conf_t  *alcf;
 
     alcf = ngx_http_get_module_loc_conf(r, ngx_http_consumer_asking_module);
 
-    if (ngx_http_complex_value(r, &alcf->argument[0], &value) != NGX_OK) {
+    if (ngx_http_complex_value(r, &alcf->argument[argument], &value) != NGX_OK) {
         return NGX_ERROR;
     }
 

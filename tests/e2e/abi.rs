@@ -10,6 +10,7 @@ mod lifecycle;
 mod order;
 mod programs;
 mod run_time;
+mod valgrind;
 
 /// A peer as the balancer of tests/consumers/hash.c shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,32 +23,36 @@ struct Asked {
     name: String,
 }
 
-/// An upstream "backend" with the balancer of tests/consumers/hash.c, which hashes its argument `k`,
-/// and `settings`; loaded before the module where `first` says so.
-fn hashed_as(first: bool, peers: &[Peer], settings: &str) -> Config {
-    hashed_text(first, &format!("{} {settings}", servers(peers)))
+/// Which module is loaded first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    /// Ours.
+    Ours,
+    /// The balancer.
+    Balancer,
 }
 
-/// As [`hashed_as`], of which all but the balancer is given.
-fn hashed_text(first: bool, body: &str) -> Config {
+/// Adds an upstream "backend" with the balancer of tests/consumers/hash.c, which hashes the argument `k`,
+/// and pages that ask for it.
+fn balanced(config: &Config, first: First, body: &str) -> Config {
     let (hash, asking) = (Consumer::build("hash"), Consumer::build("asking"));
-    let config = Config::new()
+    let config = config
+        .clone()
         .upstream("backend", format!("ask_hash $arg_k again=20; {body}"))
         .server("location = /peers { ask_peers; }")
         .server("location = /is_down { ask_is_down $arg_index; }")
         .server("location = /register { ask_register $arg_upstream $arg_address; }")
         .server("location = /forget { ask_forget $arg_index; }");
 
-    if first {
-        config.load_before(&hash).load_before(&asking)
-    } else {
-        config.load_after(&hash).load_after(&asking)
+    match first {
+        First::Balancer => config.load_before(&hash).load_before(&asking),
+        First::Ours => config.load_after(&hash).load_after(&asking),
     }
 }
 
-/// As [`hashed_as`], loaded after the module.
+/// As [`balanced`], with these peers and `settings` and a port of its own.
 fn hashed(peers: &[Peer], settings: &str) -> Config {
-    hashed_as(false, peers, settings)
+    balanced(&Config::new(), First::Ours, &format!("{} {settings}", servers(peers)))
 }
 
 /// What the balancer is told of its peers.

@@ -1,7 +1,7 @@
 //! The text of an nginx configuration around what a test is about.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::consumer::Consumer;
@@ -38,6 +38,7 @@ pub struct Config {
     single: bool,
     shared_socket: bool,
     module: bool,
+    module_path: Option<PathBuf>,
     pages: bool,
     level: &'static str,
     wrapper: Vec<String>,
@@ -62,6 +63,7 @@ impl Config {
             single: false,
             shared_socket: false,
             module: true,
+            module_path: None,
             pages: true,
             level: "info",
             wrapper: Vec::new(),
@@ -102,6 +104,12 @@ impl Config {
     pub fn without_module(mut self) -> Config {
         self.module = false;
         self.without_pages()
+    }
+
+    /// With a copy of the module's file.
+    pub fn module_at(mut self, path: &Path) -> Config {
+        self.module_path = Some(path.to_owned());
+        self
     }
 
     /// Logs at debug level; needs an nginx with `--with-debug`.
@@ -200,7 +208,13 @@ impl Config {
         let dir = dir.display();
 
         writeln!(out, "{}", self.first)?;
-        out.push_str(&preamble(self.module));
+        match &self.module_path {
+            Some(path) if self.module => {
+                writeln!(out, "load_module \"{}\";", path.display())?;
+                out.push_str(&preamble(false));
+            }
+            _ => out.push_str(&preamble(self.module)),
+        }
         writeln!(out, "{}", self.main)?;
         writeln!(out, "worker_processes {};", self.workers)?;
         if self.single {

@@ -1,20 +1,22 @@
 //! A balancer that keeps peers of its own and asks nobody.
 
-use support::{servers, Config, Consumer, Nginx, Peer, CHECK};
+use support::{servers, wait_until, Config, Consumer, Nginx, Peer, CHECK, LIMIT};
 
-fn blind(directives: &str) -> Config {
-    let peers = Peer::start_many(2);
-    let body = format!("ask_hash $arg_k blind; {} {directives}", servers(&peers));
+use super::{asked, hashed};
+
+fn blind(peers: &[Peer], directives: &str) -> Config {
+    let body = format!("ask_hash $arg_k blind; {} {directives}", servers(peers));
     Config::new().upstream("backend", body).load_after(&Consumer::build("hash"))
 }
 
 #[test]
 fn a_balancer_that_asks_nobody_cannot_have_our_directives() {
+    let peers = Peer::start_many(2);
     let supervisord = "supervisord none; supervisord_inherit_backend_status;";
     for (directive, text) in
         [("healthcheck_enabled", CHECK), ("supervisord", supervisord), ("queue", "queue 10;")]
     {
-        let tested = Nginx::test(&blind(text));
+        let tested = Nginx::test(&blind(&peers, text));
         assert!(!tested.ok, "{directive}: {tested:?}");
         let message = format!(
             "\"{directive}\" in upstream \"backend\": the balancer of this upstream keeps a peer list \
@@ -27,7 +29,8 @@ fn a_balancer_that_asks_nobody_cannot_have_our_directives() {
 
 #[test]
 fn a_balancer_that_asks_nobody_serves_as_ever_without_our_directives() {
-    let nginx = Nginx::start(&blind(""));
+    let peers = Peer::start_many(2);
+    let nginx = Nginx::start(&blind(&peers, ""));
     assert_eq!(nginx.tally(20, "backend").with_status(200), 20);
     assert_eq!(nginx.status().peers.len(), 2);
 }
@@ -35,19 +38,16 @@ fn a_balancer_that_asks_nobody_serves_as_ever_without_our_directives() {
 #[test]
 fn a_reload_that_is_refused_leaves_the_running_configuration_alone() {
     let peers = Peer::start_many(2);
-    let mut nginx = Nginx::start(&super::hashed(&peers, CHECK));
+    let config = hashed(&peers, CHECK);
+    let mut nginx = Nginx::start(&config);
     nginx.allow_in_log("keeps a peer list of its own");
     peers[0].healthy(false);
     nginx.wait_down(&peers[0], true);
-    let before = super::asked(&nginx);
+    let before = asked(&nginx);
 
-    let body = format!("{} {CHECK}", servers(&peers));
-    nginx.signal_reload(
-        &super::hashed(&peers, CHECK).upstream("blind", format!("ask_hash $arg_k blind; {body}")),
-    );
-    support::wait_until(support::LIMIT, "refused", || {
-        !nginx.log_lines("keeps a peer list of its own").is_empty()
-    });
-    assert_eq!(super::asked(&nginx), before);
+    let body = format!("ask_hash $arg_k blind; {} {CHECK}", servers(&peers));
+    nginx.signal_reload(&config.upstream("blind", body));
+    wait_until(LIMIT, "refused", || !nginx.log_lines("keeps a peer list of its own").is_empty());
+    assert_eq!(asked(&nginx), before);
     assert_eq!(nginx.tally(40, "backend").at(&peers[0].to_string()), 0);
 }

@@ -2,13 +2,14 @@
 
 use support::{holds_for, servers, wait_until, Config, Consumer, Nginx, Peer, CHECK, LIMIT};
 
-use super::{asked, asked_of, hashed, hashed_as, hashed_text, indices};
+use super::{asked, asked_of, balanced, hashed, indices, First};
 
 #[test]
 fn check_29_a_balancer_that_asks_avoids_a_sick_peer_in_every_worker() {
-    for first in [true, false] {
+    for first in [First::Ours, First::Balancer] {
         let peers = Peer::start_many(3);
-        let nginx = Nginx::start(&hashed_as(first, &peers, CHECK).workers(3));
+        let body = format!("{} {CHECK}", servers(&peers));
+        let nginx = Nginx::start(&balanced(&Config::new().workers(3), first, &body));
         nginx.wait_probed();
         assert_eq!(indices(&nginx).len(), 3);
         for peer in &peers {
@@ -72,7 +73,7 @@ fn the_page_shows_registered_peers_like_all_others() {
         "server {} weight=3; server {} backup; server {} down; {CHECK}",
         peers[0], peers[1], peers[2]
     );
-    let nginx = Nginx::start(&hashed_text(false, &body));
+    let nginx = Nginx::start(&balanced(&Config::new(), First::Ours, &body));
     peers[0].healthy(false);
     let row = nginx.wait_down(&peers[0], true);
 
@@ -91,7 +92,7 @@ fn the_page_shows_registered_peers_like_all_others() {
 fn one_address_is_one_peer_however_often_it_stands_there() {
     let peers = Peer::start_many(2);
     let body = format!("{} {} {CHECK}", servers(&peers), servers([&peers[0]]));
-    let nginx = Nginx::start(&hashed_text(false, &body));
+    let nginx = Nginx::start(&balanced(&Config::new(), First::Ours, &body));
     nginx.wait_probed();
 
     let all = asked(&nginx);

@@ -1,0 +1,95 @@
+//! A balancer that asks the module, under valgrind: no byte is read or written that is not ours.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use support::{check, servers, skip, wait_until, Config, Environment, Nginx, Peer};
+
+use super::{asked, balanced, First};
+
+/// Everything is some thirty times slower.
+const SLOW: Duration = Duration::from_secs(120);
+
+/// Asks, registers, forgets and reloads, with the module and without it.
+fn through(base: &Config) {
+    let found = Command::new("valgrind").arg("--version").output();
+    if !found.is_ok_and(|output| output.status.success()) {
+        return skip("valgrind is not installed");
+    }
+    if Environment::get().build.contains("-fsanitize") {
+        return skip("this nginx looks at its memory itself");
+    }
+    let peers = Peer::start_many(3);
+    let base = base.clone().wrapper([
+        "valgrind",
+        "--leak-check=no",
+        "--keep-debuginfo=yes",
+        "--trace-children=yes",
+        "--log-file=@DIR@/valgrind.%p.log",
+    ]);
+    let lines = servers(&peers);
+    let with = balanced(
+        &base,
+        First::Balancer,
+        &format!(
+            "{lines} {} supervisord none; supervisord_inherit_backend_status;",
+            check(300, 5000, 1)
+        ),
+    )
+    .commands("backend");
+    let more: String = (1..=100).map(|at| format!("server 127.0.9.{at}:1; ")).collect();
+    let more =
+        with.clone().upstream("more", format!("ask_hash $arg_k; {more} {}", check(300, 5000, 1)));
+    let mut nginx = Nginx::start_within(SLOW, &with);
+    nginx.allow_in_log("Invalid index to is_down");
+
+    for healthy in [false, true] {
+        peers[1].healthy(healthy);
+        wait_until(SLOW, "it flips", || asked(&nginx)[1].down == i64::from(!healthy));
+        assert_eq!(nginx.tally(20, "backend").with_status(200), 20);
+    }
+    for _ in 0..3 {
+        let path = format!("/register?upstream=backend&address={}", "127.0.9.9:1");
+        let index = nginx.get(&path).text();
+        assert_eq!(nginx.get(&format!("/is_down?index={index}")).status, 200);
+        assert_eq!(nginx.get(&format!("/forget?index={index}")).status, 200);
+        assert_eq!(nginx.get(&format!("/is_down?index={index}")).text(), "0");
+    }
+    nginx.get("/is_down?index=9999");
+    assert!(nginx.stop_page("backend", 0).accepted);
+    assert_eq!(asked(&nginx)[0].down, 1);
+    assert_eq!(nginx.status().peers.len(), 3);
+    if !base.is_single_process() {
+        let without = balanced(&base, First::Balancer, &lines).without_module();
+        for config in [&with, &more, &more, &without, &with, &without] {
+            if Environment::get().module.is_none() && std::ptr::eq(config, &without) {
+                continue;
+            }
+            nginx.reload_within(SLOW, config);
+            assert_eq!(nginx.tally(20, "backend").errors, 0);
+            asked(&nginx);
+        }
+    }
+    nginx.quit_within(SLOW);
+
+    let files = fs::read_dir(nginx.dir()).expect("the directory").flatten();
+    let reports: Vec<String> = files
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("valgrind."))
+        .map(|entry| fs::read_to_string(entry.path()).expect("a report"))
+        .collect();
+    assert!(!reports.is_empty());
+    for report in reports {
+        assert!(report.contains("ERROR SUMMARY: 0 errors"), "{report}");
+    }
+}
+
+#[test]
+fn a_worker_that_is_asked_through_reloads_is_clean() {
+    through(&Config::new().workers(1));
+}
+
+#[test]
+fn a_single_process_that_is_asked_is_clean() {
+    through(&Config::new().single_process());
+}
