@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use support::{servers, Config, Consumer, Nginx, Peer};
 
+mod example;
+mod fair;
 mod foreign;
 mod health;
 mod lifecycle;
