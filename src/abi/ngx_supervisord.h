@@ -296,8 +296,8 @@ ngx_supervisord_execute(ngx_http_upstream_srv_conf_t *uscf, ngx_uint_t cmd,
  * ngx_supervisord_add_backend_monitor()
  *
  * Asks to be told of the states of an upstream's programs.  One monitor an upstream: the last one counts.
- * An upstream with a monitor is left to its balancer, and nothing is written into nginx's own peer list
- * for it.
+ * The programs of an upstream with a monitor are left to its balancer: they change nothing in nginx's own
+ * peer list.  Health reaches a balancer by ngx_http_healthcheck_add_peer().
  *
  * Parameters:
  *     uscf  the upstream block.

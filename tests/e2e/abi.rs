@@ -10,6 +10,7 @@ mod lifecycle;
 mod order;
 mod programs;
 mod run_time;
+mod stock;
 pub(crate) mod supervisord;
 mod valgrind;
 
