@@ -39,7 +39,8 @@ fn a_request_goes_on_when_its_balancer_says_so() {
         let answer = nginx.get("/backend/");
 
         assert_eq!((answer.status, answer.peer()), (200, &*peers[0].to_string()));
-        assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
+        // nginx reads its clock once in a round of its event loop.
+        assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());
     }
 }
 
