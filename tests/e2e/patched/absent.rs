@@ -111,7 +111,10 @@ fn peers_that_are_down_backups_and_failures_count_as_ever() {
                 expected.push(peers[3].to_string());
             }
             expected.sort_unstable();
-            assert_eq!((answer.status, asked), (500, expected.iter().map(|peer| &**peer).collect()));
+            assert_eq!(
+                (answer.status, asked),
+                (500, expected.iter().map(|peer| &**peer).collect())
+            );
         }
     }
 }

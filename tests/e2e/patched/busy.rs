@@ -60,7 +60,11 @@ fn a_body_arrives_whole_whether_nginx_reads_it_first_or_not() {
     let sum = 200_000 * u64::from(b'x');
 
     for path in ["/on", "/off"] {
-        assert_eq!(nginx.send(&Request::get(path).method("POST").body(&body)).status, 200, "{path}");
+        assert_eq!(
+            nginx.send(&Request::get(path).method("POST").body(&body)).status,
+            200,
+            "{path}"
+        );
     }
     assert_eq!(server.notes(), vec![format!("200000 {sum}"); 2]);
 }

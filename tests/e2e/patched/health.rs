@@ -198,7 +198,8 @@ fn a_retry_asks_anew() {
         // The first peer of a request closes when the second is sick; the third has to be next.
         let peers = Peer::start_many(3);
         let body = format!("{line} {} {}", check(100, 2000, 1), servers(&peers));
-        let location = "location /retried { proxy_pass http://backend; proxy_next_upstream error; }";
+        let location =
+            "location /retried { proxy_pass http://backend; proxy_next_upstream error; }";
         let nginx = Nginx::start(&Config::new().upstream("backend", body).server(location));
         nginx.wait_probed();
         for peer in &peers {

@@ -48,8 +48,7 @@ fn a_program_that_began_as_down_counts_as_a_try_once_it_is_started() {
             let nginx = Nginx::start(&config.server(location));
             let asked = |key: u32| {
                 let answer = nginx.get(&format!("/retried?k={key}"));
-                let mut asked: Vec<String> =
-                    answer.peer().split(", ").map(str::to_owned).collect();
+                let mut asked: Vec<String> = answer.peer().split(", ").map(str::to_owned).collect();
                 asked.sort_unstable();
                 (answer.status, asked)
             };

@@ -12,15 +12,15 @@ fn a_sick_peer_loses_its_clients_and_gets_them_back() {
     for line in patched_balancers() {
         for zone in ["", "zone backend 64k;"] {
             let peers = Peer::start_many(3);
-            let body =
-                format!("{zone} {line} {} sticky cookie stuck; {CHECK}", servers(&peers));
+            let body = format!("{zone} {line} {} sticky cookie stuck; {CHECK}", servers(&peers));
             let nginx = Nginx::start(&Config::new().workers(2).upstream("backend", body));
             nginx.wait_probed();
             let first = nginx.get("/backend/?k=key");
             let cookie = first.header("Set-Cookie").expect("a cookie");
             let cookie = cookie.split(';').next().expect("its name and value");
             let served_by = || {
-                let answer = nginx.send(&Request::get("/backend/?k=other").header("Cookie", cookie));
+                let answer =
+                    nginx.send(&Request::get("/backend/?k=other").header("Cookie", cookie));
                 assert_eq!(answer.status, 200);
                 answer.peer().to_owned()
             };
