@@ -5,6 +5,7 @@
 pub(crate) mod command;
 pub(crate) mod complete;
 pub(crate) mod main;
+pub(crate) mod monitors;
 pub(crate) mod page;
 pub(crate) mod registered;
 pub(crate) mod supervisord;

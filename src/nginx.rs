@@ -2,6 +2,7 @@
 //! is valid. Nothing here knows of health checks.
 
 pub(crate) mod address;
+pub(crate) mod callbacks;
 pub(crate) mod conf;
 pub(crate) mod connection;
 pub(crate) mod guard;

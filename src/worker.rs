@@ -3,12 +3,15 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod calls;
 pub(crate) mod changes;
 pub(crate) mod commands;
 pub(crate) mod drain;
 pub(crate) mod flips;
 pub(crate) mod leases;
 pub(crate) mod life;
+pub(crate) mod loads;
+pub(crate) mod monitors;
 pub(crate) mod peer;
 pub(crate) mod polls;
 pub(crate) mod programs;
@@ -28,6 +31,7 @@ use crate::nginx::process::{CycleId, ProcessLocal};
 use crate::nginx::timer::Timer;
 use crate::zone::counters::Row;
 use crate::zone::Zone;
+use loads::Told;
 use peer::Peer;
 use polls::Supervised;
 use roster::Watch;
@@ -64,6 +68,12 @@ pub(crate) struct Worker {
     supervisords: Vec<Supervised>,
     /// Commands that this process carries out, and askings for states.
     tasks: Tasks,
+    /// The commands, by task, whose balancers are to be asked whether they may be carried out by now.
+    inquiries: Vec<usize>,
+    /// Whether a balancer has to be told or asked something as soon as nothing is borrowed.
+    has_calls: bool,
+    /// The load that a balancer is being told.
+    told: Option<Told>,
     /// What this process counts; `None` where nothing is counted.
     row: Option<Row>,
     /// Every peer of them that is probed, each address of an upstream once.
@@ -88,12 +98,15 @@ pub(crate) struct Worker {
     retired: bool,
 }
 
-/// Runs `body` with this process's worker, if it has one.
+/// Runs `body` with this process's worker, if it has one that is not in use.
 ///
 /// Without a master, a reload can drop the module: nobody says so, and the worker's shared memory is
 /// gone.
-fn with_worker(body: impl FnOnce(&mut Worker)) {
-    WORKER.with(|worker| worker.as_mut().filter(|worker| !worker.is_orphan()).map(body));
+fn with_worker<R>(body: impl FnOnce(&mut Worker) -> R) -> Option<R> {
+    let of = |worker: &mut Option<Worker>| {
+        worker.as_mut().filter(|worker| !worker.is_orphan()).map(body)
+    };
+    WORKER.with(of).flatten()
 }
 
 /// Drops this process's worker without touching shared memory, which may be gone.

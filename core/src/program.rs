@@ -8,14 +8,14 @@ use crate::supervisor::{Command, ProcessState};
 use crate::Msec;
 
 const STATE_MASK: u64 = 0b11;
-const CAUSE_SHIFT: u32 = 2;
-const CAUSE_MASK: u64 = 0b111;
 const CONFIGURED_DOWN: u64 = 1 << 5;
 const ADMIN_DOWN: u64 = 1 << 6;
 const TURN: u64 = 1 << 7;
 const RESTARTS_SHIFT: u32 = 8;
 const RESTARTS_MASK: u64 = 0xff;
 const KNOWN: u64 = 1 << 16;
+const CAUSE_SHIFT: u32 = 17;
+const CAUSE_MASK: u64 = 0b1111;
 const EPOCH_SHIFT: u32 = 32;
 
 /// Restarts in a row after which a program that keeps failing is left down.
@@ -73,10 +73,12 @@ pub enum Cause {
     Recovery,
     /// It was stopped by a failure, and is tried again.
     Restart,
+    /// The upstream's balancer asked for it.
+    Balancer,
 }
 
 impl Cause {
-    const ALL: [Cause; 8] = [
+    const ALL: [Cause; 9] = [
         Cause::Configuration,
         Cause::Request,
         Cause::Url,
@@ -85,6 +87,7 @@ impl Cause {
         Cause::Report,
         Cause::Recovery,
         Cause::Restart,
+        Cause::Balancer,
     ];
 
     /// What follows "started" or "stopped" in the log.
@@ -98,15 +101,16 @@ impl Cause {
             Cause::Report => "outside of nginx",
             Cause::Recovery => "by passing probes",
             Cause::Restart => "by restart after failure",
+            Cause::Balancer => "by its balancer",
         }
     }
 }
 
 /// State, cause, admin state and command epoch of one program.
 ///
-/// Bits 0-1: [`State`]. Bits 2-4: [`Cause`]. Bit 5: the configuration marks the line `down`. Bit 6:
-/// administratively down. Bit 7: the opposite command follows the one under way. Bits 8-15: restarts
-/// in a row. Bit 16: the word was initialised. Bits 32-63: the epoch, which counts commands and
+/// Bits 0-1: [`State`]. Bit 5: the configuration marks the line `down`. Bit 6: administratively down.
+/// Bit 7: the opposite command follows the one under way. Bits 8-15: restarts in a row. Bit 16: the
+/// word was initialised. Bits 17-20: [`Cause`]. Bits 32-63: the epoch, which counts commands and
 /// takeovers of commands. Zero is valid: a program that is down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Program(u64);
@@ -261,7 +265,7 @@ impl Program {
     pub fn begin(self, command: Command, cause: Cause) -> Begin {
         // Who asks by name wants the program used, whatever the configuration says.
         let word = match (command, cause) {
-            (Command::Start, Cause::Url) => Program(self.0 & !ADMIN_DOWN),
+            (Command::Start, Cause::Url | Cause::Balancer) => Program(self.0 & !ADMIN_DOWN),
             _ => self,
         };
         let run = |state| Begin::Run(word.with(state, cause).next_epoch());
@@ -301,11 +305,14 @@ impl Program {
         })
     }
 
-    /// A stop that was not sent yet is no longer wanted: the program goes on. `None` unless a start
-    /// was asked for meanwhile.
+    /// A command that was not sent yet is no longer wanted: the program stays what it was. `None`
+    /// unless the opposite was asked for meanwhile.
     pub fn spared(self) -> Option<Program> {
-        (self.state() == State::Stopping && self.is_turning())
-            .then(|| self.with(State::Up, self.cause()).next_epoch())
+        let before = match self.command().filter(|_| self.is_turning())? {
+            Command::Start => State::Down,
+            Command::Stop => State::Up,
+        };
+        Some(self.with(before, self.cause()).next_epoch())
     }
 
     /// supervisord reports its state. `None` when that changes nothing. A command under way has ended
@@ -437,12 +444,34 @@ mod tests {
     }
 
     #[test]
+    fn a_start_that_was_not_sent_can_be_spared() {
+        let starting = run(down(), Command::Start, Cause::Balancer);
+        assert_eq!(starting.spared(), None);
+        let Begin::Turn(turning) = starting.begin(Command::Stop, Cause::Url) else { panic!() };
+        let spared = turning.spared().expect("a change");
+        assert_eq!((spared.state(), spared.cause()), (State::Down, Cause::Url));
+        assert!(spared.epoch() > starting.epoch());
+    }
+
+    #[test]
+    fn every_cause_is_read_as_it_was_written() {
+        for cause in Cause::ALL {
+            let marked = Program::initial(true, false).with_restarts(255);
+            let program = marked.with(State::Stopping, cause);
+            assert_eq!((program.state(), program.cause()), (State::Stopping, cause));
+            assert!(program.is_admin_down() && program.restarts() == 255);
+        }
+    }
+
+    #[test]
     fn a_line_marked_down_is_used_once_it_was_started_by_name() {
         let marked = Program::initial(true, false);
         let found = marked.reported(ProcessState::Running).expect("a change");
         assert!(found.state() == State::Up && !found.is_usable());
-        let started = run(found, Command::Start, Cause::Url).ended(true).expect("a command");
-        assert!(started.program.is_usable());
+        for by_name in [Cause::Url, Cause::Balancer] {
+            let started = run(found, Command::Start, by_name).ended(true).expect("a command");
+            assert!(started.program.is_usable());
+        }
     }
 
     #[test]

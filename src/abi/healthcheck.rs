@@ -42,7 +42,7 @@ pub(crate) unsafe extern "C" fn is_down(index: ngx_uint_t, log: *mut ngx_log_t) 
     if index == NO_PEER {
         return 0;
     }
-    match references::is_down(index) {
+    match guard("is_down", Some(false), || references::is_down(index)) {
         Some(is_down) => ngx_int_t::from(is_down),
         None => {
             // SAFETY: the caller's log.

@@ -267,8 +267,8 @@ ngx_supervisord_check_servers(ngx_http_request_t *r)
  *     uscf     the upstream block.
  *     cmd      NGX_SUPERVISORD_CMD_START or NGX_SUPERVISORD_CMD_STOP.
  *     backend  the program's number, or NGX_SUPERVISORD_ANY (-1): the lowest one that is down is started,
- *              the highest one that is up is stopped, and not within "supervisord_cooldown" of the last
- *              command.
+ *              lines marked "down" left out, the highest one that is up is stopped; not while another one
+ *              is on its way, and not within "supervisord_cooldown" of the last command.
  *     checker  NULL, or what has to say yes first.
  *
  * Returns:
@@ -296,8 +296,8 @@ ngx_supervisord_execute(ngx_http_upstream_srv_conf_t *uscf, ngx_uint_t cmd,
  * ngx_supervisord_add_backend_monitor()
  *
  * Asks to be told of the states of an upstream's programs.  One monitor an upstream: the last one counts.
- * An upstream with a monitor is left to its balancer, and nothing is written into nginx's own peer list
- * for it.
+ * The programs of an upstream with a monitor are left to its balancer: they change nothing in nginx's own
+ * peer list.  Health reaches a balancer by ngx_http_healthcheck_add_peer().
  *
  * Parameters:
  *     uscf  the upstream block.

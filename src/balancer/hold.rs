@@ -20,7 +20,8 @@ const SOON: Msec = 1;
 const BATCH: usize = 64;
 
 /// How long a queue rests after no connection to a usable peer could be begun: each attempt is a
-/// line in nginx's error log.
+/// line in nginx's error log. Also after a balancer with a list of its own had no peer: each attempt
+/// takes memory that a request keeps to its end.
 const REST: Msec = 200;
 
 /// The status of a request for which no program could be started, or nobody watches peers any more.
@@ -31,7 +32,7 @@ const BAD_GATEWAY: u16 = 502;
 pub(crate) struct Hold {
     /// What the configuration says; unset where no request waits.
     settings: Cell<Option<Settings>>,
-    /// nginx's block; set when the whole configuration was read.
+    /// nginx's block, if it has one of nginx's balancers; set when the whole configuration was read.
     upstream: Cell<Option<Upstream>>,
     /// Who waits.
     queue: Queue,
@@ -156,7 +157,13 @@ impl Hold {
             }
             match self.queue.resume_first()? {
                 Attempt::Resumed => {}
-                Attempt::Busy => stuck = true,
+                Attempt::Busy => {
+                    stuck = true;
+                    // Nobody but this balancer knows whether it has a peer.
+                    if self.upstream.get().is_none() {
+                        self.rest_until.set(now + REST);
+                    }
+                }
                 Attempt::Failed => {
                     self.rest_until.set(now + REST);
                     stuck = true;

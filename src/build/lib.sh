@@ -183,6 +183,8 @@ debian_source() {
         mkdir -p "$dir.new/tar" "$dir.new/source"
         (cd "$dir.new/tar" && APT_CONFIG=$work/apt.conf apt-get -qq source --tar-only \
             --download-only "$name=$exact" </dev/null >&2) || {
+            # Lists of another day may name what is there by then.
+            rm "$work/fetched"
             say "apt does not bring the source of $name $exact from $suite"
             return 1
         }
@@ -235,7 +237,33 @@ debian_apt() {
 # source_version NAME VERSION, in the folder of debian_apt: the newest that begins so.
 source_version() {
     APT_CONFIG=$PWD/apt.conf apt-cache madison "$1" | awk -v want="$2" '
-        want == "" || index($3, want "-") == 1 || index($3, want ".") == 1 { print $3; exit }'
+        { version = $3; sub(/^[0-9]+:/, "", version) }
+        want == "" || index(version, want "-") == 1 || index(version, want ".") == 1 {
+            print $3
+            exit
+        }'
+}
+
+# The folder of upstream_fair as patches/ makes it; fails where its source does not come.
+patched_fair() {
+    local patch=$root/patches/upstream_fair-a18b409.patch dir=$target/sources/upstream_fair source
+    source=$(debian_source libnginx-mod-http-upstream-fair 0.0~git20120408.a18b409 bookworm) || return
+    patched_copy "$source" "$patch" "$dir"
+}
+
+# patched_copy SOURCE PATCH DIR: prints DIR, a copy of SOURCE to which PATCH applies to the line.
+patched_copy() {
+    local source=$1 patch=$2 dir=$3 said
+    if ! cmp -s "$patch" "$dir/.patch"; then
+        rm -rf "$dir" "$dir.new"
+        cp -r "$source" "$dir.new"
+        said=$(patch -d "$dir.new" -p1 --fuzz=0 --force --no-backup-if-mismatch <"$patch") ||
+            die "${patch##*/} does not apply: $said"
+        [[ $said != *offset* ]] || die "${patch##*/} applies elsewhere: $said"
+        cp "$patch" "$dir.new/.patch"
+        mv "$dir.new" "$dir"
+    fi
+    echo "$dir"
 }
 
 # ---- nginx ----

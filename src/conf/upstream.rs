@@ -7,6 +7,7 @@ use std::sync::Arc;
 use healthcheck_core::check::{request_from_lines, Check, CheckDraft};
 use healthcheck_core::value::{parse_failcount, parse_size, parse_time, ValueError};
 
+use super::monitors::Monitors;
 use super::registered::Registration;
 use super::supervisord::Managed;
 use crate::balancer::{Gate, Hold};
@@ -24,6 +25,8 @@ pub(crate) struct UpstreamConf {
     pub(crate) hold: Hold,
     /// Whether its programs are managed, so that its requests are counted.
     pub(crate) is_managed: Cell<bool>,
+    /// Whom its balancer wants to have told of its programs.
+    pub(crate) monitors: Monitors,
     /// The round of starts that the requests which wait here wait for.
     pub(crate) round: Cell<u64>,
     /// What the balancer itself has said.

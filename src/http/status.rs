@@ -169,7 +169,7 @@ fn summary<'a>(listed: &Listed<'a>) -> UpstreamReport<'a> {
     UpstreamReport {
         held: zone.sum(is_alive, held),
         queue: watched.conf.hold.limit(),
-        load: cell.load().map(|(load, _)| load),
+        load: cell.load().map(|computed| computed.load),
         requests: if zone.capacity().counted { zone.requests(place) } else { 0 },
         managed: watched.managed.is_some(),
         ..base

@@ -168,6 +168,7 @@ pub(super) unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_
         let main = unsafe { cycle_main(cycle) };
         if let Some(main) = main {
             main.commit();
+            worker::monitors::tell_first(main);
         }
         // Without a master, `init_process` is not called again on a reload.
         if SINGLE.with(|is_running| *is_running) == Some(true) {

@@ -194,6 +194,7 @@ pub(super) unsafe extern "C" fn init_peer(
         if let Some(number) = conf.gate.stale(conf.list_version(upstream)) {
             worker::life::sync(number);
         }
+        worker::monitors::tell(conf);
         Some(conf)
     });
     let Some((conf, inner)) = conf.and_then(|conf| Some((conf, conf.gate.inner.get()?))) else {

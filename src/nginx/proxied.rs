@@ -25,11 +25,13 @@ use vector::Vector;
 mod cache;
 #[cfg(ngx_peer_sid)]
 mod headers;
+mod kept;
 mod placeholder;
 mod queue;
 mod resume;
 mod vector;
 
+pub(crate) use kept::keep;
 pub(crate) use queue::{Attempt, Queue};
 
 /// `NGX_OK` as callbacks return it.
@@ -108,6 +110,8 @@ pub(super) struct Proxied {
     token: Option<NonZeroU32>,
     /// The request waits: `pc->connection` is the placeholder.
     held: bool,
+    /// It waits in `peer.init`, and nginx itself keeps it.
+    kept: bool,
     /// nginx's balancer is being asked on behalf of a request that waits.
     resuming: bool,
     /// The request's patience has ended.
@@ -133,15 +137,21 @@ pub(crate) unsafe fn init_peer(
     unsafe {
         #[cfg(ngx_peer_sid)]
         let headers = headers::HeadersEnd::of(r);
-        let rc = init.map_or(ERROR, |init| init(r, us));
-        if rc != OK {
+        let pc = &raw mut (*(*r).upstream).peer;
+        let run = || init.map_or(ERROR, |init| init(r, us));
+        let (mut rc, is_kept) = kept::begin(r, balancer, run);
+        if is_kept && rc != BUSY {
+            // What nginx wraps balancers with, such as `keepalive`, takes `BUSY` for a failure.
+            rc = Vector::renew(pc, run);
+        }
+        // Another module may keep it as well.
+        if rc != OK && rc != BUSY {
             return rc;
         }
         let place = ngx_pcalloc((*r).pool, size_of::<Proxied>()).cast::<Proxied>();
         if place.is_null() {
             return ERROR;
         }
-        let pc = &raw mut (*(*r).upstream).peer;
         place.write(Proxied {
             request: r,
             upstream: us,
@@ -154,13 +164,20 @@ pub(crate) unsafe fn init_peer(
             attempts: 0,
             token: None,
             held: false,
+            kept: false,
             resuming: false,
             expired: false,
             #[cfg(ngx_peer_sid)]
             headers,
         });
         vector::wrap(pc, place);
-        OK
+        if rc == BUSY && is_kept {
+            (*place).kept = true;
+            if hold(place, pc, Admission::Hold) != AGAIN {
+                return ERROR;
+            }
+        }
+        rc
     }
 }
 

@@ -37,11 +37,17 @@ impl Worker {
             (State::Stopping, State::Up) if before.epoch() != after.epoch() => {
                 Some((Level::Notice, "up: not stopped", ""))
             }
+            (State::Starting, State::Down) if before.epoch() != after.epoch() => {
+                Some((Level::Notice, "down: not started", ""))
+            }
             // Why was logged with the command that failed.
             (State::Stopping, State::Up) | (State::Starting, State::Down) => None,
             (_, State::Up) => Some((Level::Notice, "up: started ", phrase)),
             (_, State::Down) => {
-                let is_wanted = matches!(cause, Cause::Url | Cause::Load | Cause::Configuration);
+                let is_wanted = matches!(
+                    cause,
+                    Cause::Url | Cause::Load | Cause::Configuration | Cause::Balancer
+                );
                 let level = if is_wanted { Level::Notice } else { Level::Warn };
                 Some((level, "down: stopped ", phrase))
             }

@@ -12,9 +12,11 @@ use healthcheck_core::supervisor::{
 };
 use healthcheck_core::Msec;
 
+use super::calls::{CHECK_EVERY, CHECK_LIMIT};
 use super::tasks::Work;
 use super::Worker;
 use crate::conf::supervisord::Supervisord;
+use crate::nginx::callbacks::Checker;
 use crate::nginx::log::{debug, log, Level};
 use crate::nginx::process::{is_alive, now, wall_clock_ms};
 
@@ -34,9 +36,9 @@ pub(super) struct Errand {
     /// What to do.
     command: Command,
     /// The epoch under which the result is written.
-    epoch: u64,
+    pub(super) epoch: u64,
     /// How far it is.
-    stage: Stage,
+    pub(super) stage: Stage,
     /// When it fails at the latest.
     until: Msec,
 }
@@ -49,8 +51,10 @@ impl Errand {
 }
 
 /// How far a command is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
+#[derive(Clone, Copy)]
+pub(super) enum Stage {
+    /// Its balancer has to say yes first, until this time.
+    Checking(Checker, Msec),
     /// A stop waits for running requests, until this time.
     Draining(Msec),
     /// supervisord is called.
@@ -77,38 +81,80 @@ impl From<CallError> for Failure {
 }
 
 impl Worker {
-    /// Carries out a command that has been accepted under the epoch of `program`.
-    pub(super) fn carry_out(&mut self, watch: usize, number: usize, program: Program) {
+    /// Carries out a command that has been accepted under the epoch of `program`, once `checker` says
+    /// yes; whoever has accepted it asks.
+    pub(super) fn carry_out(
+        &mut self,
+        watch: usize,
+        number: usize,
+        program: Program,
+        checker: Option<Checker>,
+    ) {
         let (Some(command), now) = (program.command(), now()) else { return };
         let Some(programs) = self.programs(watch) else { return };
         let (managed, cell) = (Arc::clone(&programs.managed), programs.cell(number));
         let Some(cell) = cell else { return };
+        let check = checker.map_or(0, |_| CHECK_LIMIT);
         let drain = match command {
             Command::Stop => managed.rule.drain,
             Command::Start => 0,
         };
-        let until = now.saturating_add(drain).saturating_add(managed.command_limit());
+        let checked = now.saturating_add(check);
+        let until = checked.saturating_add(drain).saturating_add(managed.command_limit());
         cell.set_owner(Lease::held(self.pid, until));
         cell.set_last_command(command, Ending::UnderWay.to_bits(), Some(wall_clock_ms()));
         let epoch = program.epoch();
-        let stage = match command {
-            Command::Stop => Stage::Draining(now.saturating_add(drain)),
-            Command::Start => Stage::Calling,
-        };
+        let stage = checker.map_or(Stage::Calling, |checker| Stage::Checking(checker, checked));
         let errand = Errand { watch, number, command, epoch, stage, until };
-        if managed.supervisord.is_none() {
+        let wake = checker.map(|_| now.saturating_add(CHECK_EVERY));
+        let token = self.tasks.add(Work::Command(errand), wake);
+        if checker.is_none() {
+            self.go(token);
+        }
+    }
+
+    /// Goes on with a command that waits for nobody's yes any more.
+    pub(super) fn go(&mut self, token: usize) {
+        let Some(errand) = self.errand(token).copied() else { return };
+        let Some(programs) = self.programs(errand.watch) else { return };
+        let (is_called, drain) =
+            (programs.managed.supervisord.is_some(), programs.managed.rule.drain);
+        if !is_called {
+            self.tasks.take(token);
             return self.succeed(errand, Ending::Done);
         }
+        let Some(task) = self.tasks.get_mut(token) else { return };
         // A worker may be about to count a request that it has just given to the program.
-        let wake = now + TICK;
-        let token = self.tasks.add(Work::Command(errand), Some(wake));
-        if command == Command::Start {
-            self.send_command(token);
+        task.wake = Some(now() + TICK);
+        match errand.command {
+            Command::Stop => self.set_stage(token, Stage::Draining(now().saturating_add(drain))),
+            Command::Start => {
+                self.set_stage(token, Stage::Calling);
+                self.send_command(token);
+            }
+        }
+    }
+
+    /// Notes how far a command is.
+    fn set_stage(&mut self, token: usize, stage: Stage) {
+        if let Some(errand) = self.errand(token) {
+            errand.stage = stage;
+        }
+    }
+
+    /// The opposite of the command under way on a program was asked for: one that waits for its
+    /// balancer's yes is no longer wanted.
+    pub(super) fn hasten(&mut self, watch: usize, number: usize) {
+        let Some(token) = self.tasks.of_program(watch, number) else { return };
+        let is_waiting =
+            matches!(self.errand(token).map(|errand| errand.stage), Some(Stage::Checking(..)));
+        if let Some(task) = self.tasks.get_mut(token).filter(|_| is_waiting) {
+            task.wake = Some(now());
         }
     }
 
     /// The command of a task.
-    fn errand(&mut self, token: usize) -> Option<&mut Errand> {
+    pub(super) fn errand(&mut self, token: usize) -> Option<&mut Errand> {
         match &mut self.tasks.get_mut(token)?.work {
             Work::Command(errand) => Some(errand),
             Work::Poll(_) => None,
@@ -126,6 +172,7 @@ impl Worker {
     pub(super) fn on_wake(&mut self, token: usize) {
         let Some(errand) = self.errand(token).copied() else { return };
         match errand.stage {
+            Stage::Checking(_, until) => self.want_answer(token, until),
             Stage::Draining(until) => self.drain(token, errand, until),
             Stage::Calling => self.send_command(token),
             Stage::Confirming => self.ask_for_one(token),
@@ -134,24 +181,10 @@ impl Worker {
 
     /// A stop waits: is it still wanted, are requests still running?
     fn drain(&mut self, token: usize, errand: Errand, until: Msec) {
-        let Some(cell) = self.programs(errand.watch).and_then(|one| one.cell(errand.number)) else {
-            return;
-        };
-        let (program, now) = (cell.program(), now());
-        if program.epoch() != errand.epoch {
-            self.tasks.take(token);
+        if self.is_withdrawn(token) {
             return;
         }
-        if let Some(spared) = program.spared() {
-            if cell.swap(program, spared) {
-                self.tasks.take(token);
-                cell.set_last_command(Command::Start, Ending::Already.to_bits(), None);
-                self.changed(errand.watch, errand.number, program, spared);
-            } else if let Some(task) = self.tasks.get_mut(token) {
-                task.wake = Some(now);
-            }
-            return;
-        }
+        let now = now();
         let is_running =
             self.running(errand.watch, errand.number) > 0 || self.zone.misses_counts(is_alive);
         if now < until && is_running {
@@ -160,9 +193,7 @@ impl Worker {
             }
             return;
         }
-        if let Some(errand) = self.errand(token) {
-            errand.stage = Stage::Calling;
-        }
+        self.set_stage(token, Stage::Calling);
         self.send_command(token);
     }
 
@@ -197,15 +228,13 @@ impl Worker {
     /// supervisord has answered a command's call, or has not.
     pub(super) fn on_command_reply(&mut self, token: usize, response: Result<Vec<u8>, CallError>) {
         let Some(errand) = self.errand(token).copied() else { return };
-        if errand.stage == Stage::Confirming {
+        if let Stage::Confirming = errand.stage {
             return self.on_confirmation(token, errand, response);
         }
         let result = response.and_then(|response| command_result(errand.command, &response));
         match (result, errand.command) {
             (Ok(Accepted::Already), Command::Start) => {
-                if let Some(errand) = self.errand(token) {
-                    errand.stage = Stage::Confirming;
-                }
+                self.set_stage(token, Stage::Confirming);
                 self.ask_for_one(token);
             }
             (Ok(accepted), _) => {
@@ -355,7 +384,7 @@ impl Worker {
             Err(_) => self.ask_after_failure(watch),
         }
         if ended.next.is_some() {
-            return self.carry_out(watch, number, ended.program);
+            return self.carry_out(watch, number, ended.program, None);
         }
         if ended.program.state() == State::Down {
             self.plan_restart(watch, number, ended.program, false);

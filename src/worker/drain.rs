@@ -7,7 +7,7 @@ use core::num::NonZeroU32;
 
 use healthcheck_core::Msec;
 
-use super::{life, requests};
+use super::{life, monitors, requests};
 use crate::balancer::hold::LOOK_EVERY;
 use crate::conf::UpstreamConf;
 use crate::nginx::guard::guard;
@@ -84,6 +84,7 @@ fn look(upstream: &'static UpstreamConf) {
     if !life::attend(&upstream.gate) {
         upstream.hold.close();
     }
+    monitors::tell(upstream);
     let is_wanted = upstream.is_managed.get() && !upstream.hold.is_condemned();
     if is_wanted && !upstream.is_usable() {
         see_to_programs(upstream, upstream.hold.queue().last_ticket());
@@ -124,6 +125,7 @@ impl Balancer for UpstreamConf {
         if is_retry && self.gate.is_behind() {
             life::sync(self.gate.number());
         }
+        monitors::tell(self);
         self.hold.admit(self.is_usable(), is_retry)
     }
 

@@ -38,6 +38,9 @@ pub(crate) fn start(conf: &MainConf, cycle: CycleId, workers: usize) {
         watches: conf.watched().iter().filter_map(|watched| watch(zone, watched)).collect(),
         supervisords: Vec::new(),
         tasks: Tasks::default(),
+        inquiries: Vec::new(),
+        has_calls: false,
+        told: None,
         row: zone.row(slot()),
         peers: Vec::new(),
         unranked: false,
@@ -91,9 +94,7 @@ pub(crate) fn attend(gate: &Gate) -> bool {
     if !gate.is_open() {
         return !gate.is_closed();
     }
-    let mut is_kept_up = false;
-    with_worker(|worker| is_kept_up = worker.attend(gate.number()));
-    is_kept_up
+    with_worker(|worker| worker.attend(gate.number())) == Some(true)
 }
 
 /// An upstream as the worker keeps it. Its cell was made when the zone was initialised.
@@ -113,6 +114,7 @@ fn watch(zone: Zone, watched: &Watched) -> Option<Watch> {
         place,
         cell,
         generation: cell.generation(),
+        load_seen: cell.load_number(),
         complete: true,
     })
 }
@@ -127,6 +129,8 @@ impl Worker {
                 watch.conf.gate.open(at, watch.generation);
             }
             self.enlist_all(at);
+            // The master has told what was so when the configuration was complete.
+            self.note_news(at);
         }
         self.rank_peers();
         self.list_supervisords();
@@ -139,6 +143,7 @@ impl Worker {
     fn end(&mut self) {
         self.retire();
         self.tasks = Tasks::default();
+        self.inquiries.clear();
         for watch in &self.watches {
             watch.conf.gate.close();
         }

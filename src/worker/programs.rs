@@ -5,15 +5,15 @@ use std::sync::Arc;
 use healthcheck_core::ending::Ending;
 use healthcheck_core::key::Key;
 use healthcheck_core::program::{Begin, Cause, Program, State};
-use healthcheck_core::programs::{
-    choose, for_request, Asked, Candidate, LoadReport, Refusal, Target, Wanted,
-};
+use healthcheck_core::programs::{choose, for_request, Asked, Candidate, Refusal, Target, Wanted};
 use healthcheck_core::supervision::OnFailure;
 use healthcheck_core::supervisor::Command;
 use healthcheck_core::Msec;
 
 use super::{with_worker, Worker};
+use crate::conf::monitors::Status;
 use crate::conf::Managed;
+use crate::nginx::callbacks::Checker;
 use crate::nginx::log::{log, Level};
 use crate::nginx::process::{is_alive, now};
 use crate::nginx::upstream::Upstream;
@@ -98,23 +98,26 @@ impl Programs {
     }
 
     /// The words of all, by number.
-    fn words(&self) -> Vec<Program> {
+    pub(super) fn words(&self) -> Vec<Program> {
         self.cells.iter().map(|(_, cell)| cell.program()).collect()
+    }
+
+    /// The states of all, by number, as balancers are told them.
+    pub(super) fn statuses(&self) -> impl Iterator<Item = Status> + '_ {
+        self.cells.iter().map(|(_, cell)| Status::of(cell.program()))
     }
 }
 
 /// Asks for a command on a program of the upstream with this number among the worker's; for the
 /// pages. `None` when this process has no worker.
 pub(crate) fn command(upstream: Upstream, command: Command, target: Target) -> Option<Asked> {
-    let mut asked = None;
     with_worker(|worker| {
-        let is_its = |watch: &super::roster::Watch| watch.upstream == upstream;
-        if let Some(watch) = worker.watches.iter().position(is_its) {
-            asked = Some(worker.ask_for(watch, command, target, Cause::Url));
-            worker.arm();
-        }
-    });
-    asked
+        let watch = worker.watches.iter().position(|watch| watch.upstream == upstream)?;
+        let asked = worker.ask_for(watch, command, target, Cause::Url);
+        worker.arm();
+        Some(asked)
+    })
+    .flatten()
 }
 
 impl Worker {
@@ -151,6 +154,18 @@ impl Worker {
         target: Target,
         cause: Cause,
     ) -> Asked {
+        self.ask_when(watch, command, target, cause, None)
+    }
+
+    /// As `ask_for`; what is to be done is done once `checker` says yes.
+    pub(super) fn ask_when(
+        &mut self,
+        watch: usize,
+        command: Command,
+        target: Target,
+        cause: Cause,
+        checker: Option<Checker>,
+    ) -> Asked {
         let refused = |refusal| Asked { number: None, state: None, refusal: Some(refusal) };
         let Some(one) = self.watches.get(watch) else { return refused(Refusal::NoSuchProgram) };
         let (upstream, Some(programs)) = (one.cell, &one.programs) else {
@@ -165,7 +180,7 @@ impl Worker {
             Err(refusal) => return refused(refusal),
         };
         let Some(cell) = programs.cell(number) else { return refused(Refusal::NoSuchProgram) };
-        let is_accepted = self.begin_command(watch, number, command, cause);
+        let is_accepted = self.begin_when(watch, number, command, cause, checker);
         let refusal = if is_accepted { None } else { Some(Refusal::AlreadySo) };
         Asked { number: Some(number), state: Some(cell.program().state()), refusal }
     }
@@ -177,6 +192,18 @@ impl Worker {
         number: usize,
         command: Command,
         cause: Cause,
+    ) -> bool {
+        self.begin_when(watch, number, command, cause, None)
+    }
+
+    /// As `begin_command`, for a command that is carried out once `checker` says yes.
+    fn begin_when(
+        &mut self,
+        watch: usize,
+        number: usize,
+        command: Command,
+        cause: Cause,
+        checker: Option<Checker>,
     ) -> bool {
         let Some(one) = self.watches.get(watch) else { return false };
         let upstream = one.cell;
@@ -197,9 +224,11 @@ impl Worker {
             }
             let note = upstream.set_last_command(now());
             self.note_command(watch, number, note);
-            if !is_turn {
+            if is_turn {
+                self.hasten(watch, number);
+            } else {
                 self.changed(watch, number, before, after);
-                self.carry_out(watch, number, after);
+                self.carry_out(watch, number, after, checker);
             }
             return true;
         }
@@ -286,28 +315,6 @@ impl Worker {
                     cell.set_restart_at(None);
                     self.begin_command(watch, number, Command::Start, Cause::Restart);
                 }
-            }
-        }
-    }
-
-    /// Computes the loads that are due, each once on the machine, and does what they ask for.
-    pub(super) fn report_loads(&mut self) {
-        let (zone, now) = (self.zone, now());
-        for watch in 0..self.watches.len() {
-            let Some(one) = self.watches.get(watch) else { continue };
-            let (cell, place, Some(programs)) = (one.cell, one.place, &one.programs) else {
-                continue;
-            };
-            let (rule, interval) =
-                (programs.managed.rule.load, programs.managed.rule.load_interval);
-            let counted = cell.begin_load_report(now, interval, || zone.requests(place));
-            let Some(requests) = counted else { continue };
-            let words = programs.words();
-            let active = words.iter().filter(|program| program.is_usable()).count();
-            let report = LoadReport { requests, interval, active, programs: words.len() };
-            cell.set_load(report.load(), requests);
-            if let Some(command) = rule.and_then(|rule| report.wants(rule)) {
-                self.ask_for(watch, command, Target::Load, Cause::Load);
             }
         }
     }

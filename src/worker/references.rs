@@ -113,12 +113,7 @@ pub(super) fn give() -> Option<usize> {
 
 /// Takes the index of a peer back that was found while nginx runs; it is nobody's from now on.
 pub(super) fn take_back(index: usize) {
-    TABLE.with(|table| {
-        if let Some(found) = table.found(index) {
-            found.index = 0;
-            table.vacant.push(index & PLACE_MASK);
-        }
-    });
+    TABLE.with(|table| table.take_back(index));
 }
 
 impl Table {
@@ -166,11 +161,67 @@ impl Table {
         Some(index)
     }
 
+    /// Takes an index back.
+    fn take_back(&mut self, index: usize) {
+        if let Some(found) = self.found(index) {
+            found.index = 0;
+            self.vacant.push(index & PLACE_MASK);
+        }
+    }
+
     /// Drops every reference.
     fn clear(&mut self) {
         self.cycle = None;
         self.configured.clear();
         self.found.clear();
         self.vacant.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        Table {
+            cycle: None,
+            first: 5,
+            configured: vec![Reference::default(); 2],
+            found: Vec::new(),
+            vacant: Vec::new(),
+            given: 0,
+        }
+    }
+
+    #[test]
+    fn the_place_of_a_forgotten_peer_is_used_again_and_its_index_is_not() {
+        let mut table = table();
+        let (one, two) = (table.give().expect("an index"), table.give().expect("an index"));
+        table.take_back(one);
+        let three = table.give().expect("an index");
+        assert_eq!(one & PLACE_MASK, three & PLACE_MASK);
+        assert!(one != three && table.found(one).is_none());
+        assert!(table.found(two).is_some() && table.found(three).is_some());
+    }
+
+    #[test]
+    fn indices_of_one_kind_are_none_of_the_other() {
+        let mut table = table();
+        let found = table.give().expect("an index");
+        for index in [5, 6, found] {
+            assert!(table.place(index).is_some(), "{index}");
+        }
+        for index in [0, 4, 7, found & !FOUND, found + 1, FOUND, usize::MAX] {
+            assert!(table.place(index).is_none(), "{index}");
+        }
+    }
+
+    #[test]
+    fn no_index_is_negative_for_a_balancer_that_keeps_it_in_a_signed_number() {
+        let mut table = table();
+        table.given = MAX_COUNT - 2;
+        let last = table.give().expect("the last one");
+        assert!(isize::try_from(last).is_ok());
+        assert!(table.give().is_none());
     }
 }

@@ -16,9 +16,7 @@ fn with_watch<R>(
     if !upstream.gate.is_open() {
         return None;
     }
-    let mut result = None;
-    with_worker(|worker| result = body(worker, upstream.gate.number()));
-    result
+    with_worker(|worker| body(worker, upstream.gate.number())).flatten()
 }
 
 /// nginx has picked the peer at `address` for a request. Returns what identifies its program: the

@@ -48,6 +48,8 @@ pub(crate) struct Watch {
     pub(crate) cell: &'static UpstreamCell,
     /// Grows with every flip.
     pub(crate) generation: &'static AtomicU64,
+    /// The load that its balancer was told last, or that was computed before this process began.
+    pub(crate) load_seen: u64,
     /// Health, as nginx sees it.
     pub(crate) mirror: Mirror,
     /// Whether a peer is probed although its server line is marked `down`.
@@ -102,6 +104,7 @@ impl Worker {
         } else {
             watch.mirror.run(&watch.conf.gate);
         }
+        self.note_news(number);
     }
 
     /// As `sync`, where there is something new.

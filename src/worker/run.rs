@@ -11,7 +11,7 @@ use healthcheck_core::Msec;
 
 use super::peer::{Flight, Phase};
 use super::trouble::Cause;
-use super::{forget, with_worker, Worker, SCAN_EVERY, WORKER};
+use super::{calls, forget, with_worker, Worker, SCAN_EVERY, WORKER};
 use crate::nginx::connection::{Observer, OpenError, PeerConnection, Read, Write};
 use crate::nginx::guard::guard;
 use crate::nginx::log::debug;
@@ -38,8 +38,11 @@ pub(super) fn on_timer() {
         return forget();
     }
     // The timer is set again whatever happens in between.
-    guard("tick", (), || with_worker(Worker::tick));
-    with_worker(|worker| worker.arm());
+    guard("tick", (), || {
+        with_worker(Worker::tick);
+    });
+    guard("calls", (), calls::make);
+    with_worker(Worker::arm);
 }
 
 /// Events of probe connections; the token is the peer's place.
@@ -126,9 +129,11 @@ impl Worker {
             self.probe_all_awaited();
             self.take_over();
             self.restart_due();
-            self.report_loads();
+            self.compute_loads();
             self.reclaim();
         }
+        // What another process has computed is told here too.
+        self.has_calls = true;
     }
 
     /// Sets the process's timer to what comes next.
@@ -136,7 +141,7 @@ impl Worker {
         self.timer.set_cancelable(!self.tasks.has_stops());
         let others = [self.wheel.next_wake(), self.tasks.next_wake(), self.next_poll()];
         let wake = others.into_iter().flatten().fold(self.next_scan, Msec::min);
-        self.timer.set(wake);
+        self.timer.set(if self.has_calls { wake.min(now()) } else { wake });
     }
 
     /// Notes that the event loop came back later than it was asked to.

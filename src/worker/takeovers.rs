@@ -2,7 +2,6 @@
 
 use healthcheck_core::supervisor::Command;
 
-use super::tasks::{Task, Work};
 use super::Worker;
 use crate::nginx::log::{log, Level};
 use crate::nginx::process::{is_alive, now};
@@ -22,8 +21,7 @@ impl Worker {
     /// Takes over a program's command, if that is allowed.
     fn try_take_over(&mut self, watch: usize, number: usize) {
         let (pid, now) = (self.pid, now());
-        let is_mine = |task: &Task| matches!(&task.work, Work::Command(one) if (one.watch, one.number) == (watch, number));
-        if self.tasks.iter().any(is_mine) {
+        if self.tasks.of_program(watch, number).is_some() {
             return;
         }
         let Some(programs) = self.programs_mut(watch) else { return };
@@ -51,7 +49,7 @@ impl Worker {
                      \"{upstream}\" is gone, another one does it"
                 );
             });
-            self.carry_out(watch, number, next);
+            self.carry_out(watch, number, next, None);
         }
     }
 

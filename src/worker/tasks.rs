@@ -103,6 +103,12 @@ impl Tasks {
         self.0.get_mut(token)?.take()
     }
 
+    /// The token of the command that this process carries out on a program.
+    pub(super) fn of_program(&self, watch: usize, number: usize) -> Option<usize> {
+        let is_its = |task: &Task| matches!(&task.work, Work::Command(one) if (one.watch, one.number) == (watch, number));
+        self.0.iter().position(|task| task.as_ref().is_some_and(is_its))
+    }
+
     /// Every task.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Task> {
         self.0.iter().flatten()

@@ -1,6 +1,7 @@
 //! The record of one upstream.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::mem::size_of;
+use core::sync::atomic::{fence, AtomicU64, Ordering};
 
 use healthcheck_core::programs::{command_time, is_cooling};
 use healthcheck_core::Msec;
@@ -28,8 +29,27 @@ pub(crate) struct UpstreamCell {
     load: AtomicU64,
     /// Requests of the last interval.
     load_requests: AtomicU64,
+    /// Programs that were up when the load was computed.
+    load_active: AtomicU64,
+    /// How often the load was computed, twice; odd while it is being written.
+    load_number: AtomicU64,
+    /// The last computed load upon which a balancer has given a command, by `load_number`.
+    load_answered: AtomicU64,
     /// Requests that processes counted which are gone.
     departed: AtomicU64,
+}
+
+const _: () = assert!(size_of::<UpstreamCell>() == 128);
+
+/// The load of an upstream in one interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ComputedLoad {
+    /// Hundredths of a request per second and active program.
+    pub(crate) load: u64,
+    /// Requests that began.
+    pub(crate) requests: u64,
+    /// Programs that were up.
+    pub(crate) active: u64,
 }
 
 /// That a command was accepted.
@@ -65,7 +85,7 @@ impl UpstreamCell {
     }
 
     /// Every word but the key and the generation.
-    fn words(&self) -> [&AtomicU64; 7] {
+    fn words(&self) -> [&AtomicU64; 10] {
         [
             &self.round,
             &self.last_command,
@@ -73,6 +93,9 @@ impl UpstreamCell {
             &self.load_base,
             &self.load,
             &self.load_requests,
+            &self.load_active,
+            &self.load_number,
+            &self.load_answered,
             &self.departed,
         ]
     }
@@ -136,15 +159,55 @@ impl UpstreamCell {
     }
 
     /// Notes a computed load.
-    pub(crate) fn set_load(&self, load: u64, requests: u64) {
-        self.load.store(load.saturating_add(1), Ordering::Relaxed);
-        self.load_requests.store(requests, Ordering::Relaxed);
+    pub(crate) fn set_load(&self, computed: ComputedLoad) {
+        // Odd also where a process was killed here: the next one to compute a load goes on.
+        let number = self.load_number.load(Ordering::Relaxed) | 1;
+        self.load_number.store(number, Ordering::Relaxed);
+        fence(Ordering::Release);
+        self.load.store(computed.load.saturating_add(1), Ordering::Relaxed);
+        self.load_requests.store(computed.requests, Ordering::Relaxed);
+        self.load_active.store(computed.active, Ordering::Relaxed);
+        self.load_number.store(number.wrapping_add(1), Ordering::Release);
     }
 
-    /// The last computed load, and the requests of that interval.
-    pub(crate) fn load(&self) -> Option<(u64, u64)> {
+    /// The last computed load.
+    pub(crate) fn load(&self) -> Option<ComputedLoad> {
         let load = self.load.load(Ordering::Relaxed).checked_sub(1)?;
-        Some((load, self.load_requests.load(Ordering::Relaxed)))
+        let requests = self.load_requests.load(Ordering::Relaxed);
+        Some(ComputedLoad { load, requests, active: self.load_active.load(Ordering::Relaxed) })
+    }
+
+    /// Tells one computed load from the next.
+    pub(crate) fn load_number(&self) -> u64 {
+        self.load_number.load(Ordering::Acquire) & !1
+    }
+
+    /// The last computed load and its number, if that is another one than `seen`; `None` also while
+    /// it is being written.
+    pub(crate) fn load_after(&self, seen: u64) -> Option<(u64, ComputedLoad)> {
+        let number = self.load_number.load(Ordering::Acquire);
+        let computed = self.load()?;
+        fence(Ordering::Acquire);
+        let is_whole = number & 1 == 0 && self.load_number.load(Ordering::Relaxed) == number;
+        (is_whole && number != seen).then_some((number, computed))
+    }
+
+    /// Makes this process the one whose balancer gives a command upon the load with this number;
+    /// `false` when another process's has.
+    pub(crate) fn answer_load(&self, number: u64) -> bool {
+        let before = self.load_answered.load(Ordering::Relaxed);
+        before != number
+            && self
+                .load_answered
+                .compare_exchange(before, number, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Takes the answer to a load back that came to nothing.
+    pub(crate) fn forget_answer(&self, number: u64) {
+        let none = number.wrapping_sub(1);
+        let _ =
+            self.load_answered.compare_exchange(number, none, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
@@ -176,6 +239,29 @@ mod tests {
         assert_eq!(cell.begin_load_report(61_000, 60_000, || 400), None, "another worker did");
         // A killed worker's requests are missing for a moment.
         assert_eq!(cell.begin_load_report(121_000, 60_000, || 350), Some(0));
+    }
+
+    #[test]
+    fn every_process_sees_each_computed_load_once() {
+        let cell = cell();
+        let seen = cell.load_number();
+        assert_eq!(cell.load_after(seen), None);
+        let computed = ComputedLoad { load: 7, requests: 8, active: 9 };
+        cell.set_load(computed);
+        let after = cell.load_after(seen);
+        assert_eq!(after.map(|(_, load)| load), Some(computed));
+        assert_eq!(after.map(|(number, _)| number), Some(cell.load_number()));
+        assert_eq!(cell.load_after(cell.load_number()), None);
+    }
+
+    #[test]
+    fn one_process_answers_a_load() {
+        let cell = cell();
+        cell.set_load(ComputedLoad { load: 0, requests: 0, active: 0 });
+        let number = cell.load_number();
+        assert!(cell.answer_load(number) && !cell.answer_load(number));
+        cell.forget_answer(number);
+        assert!(cell.answer_load(number));
     }
 
     #[test]

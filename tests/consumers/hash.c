@@ -4,15 +4,18 @@
  * add_peer() in init_upstream for each server that is not marked "down", and
  * is_down() in get, where a peer that is down has the key hashed again.
  *
- *     ask_hash KEY [again=N] [blind];    in an upstream block: hashes again N
+ *     ask_hash KEY [again=N] [blind] [monitor];
+ *                                        in an upstream block: hashes again N
  *                                        times at most, then takes what comes;
- *                                        "blind" makes none of those calls
+ *                                        "blind" makes none of those calls,
+ *                                        "monitor" asks for states of programs
  *     ask_peers;                         a page: a line for each peer, with its
  *                                        index, what is_down() says of it, and
  *                                        its name
  */
 
 #include "ngx_http_healthcheck_module.h"
+#include "ngx_supervisord.h"
 
 
 typedef struct {
@@ -34,6 +37,7 @@ typedef struct {
     ngx_http_complex_value_t         key;
     ngx_uint_t                       again;
     ngx_flag_t                       blind;
+    ngx_flag_t                       monitor;
 } ngx_http_consumer_hash_srv_conf_t;
 
 
@@ -52,6 +56,8 @@ static char *ngx_http_consumer_hash_page(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static ngx_int_t ngx_http_consumer_hash_init(ngx_conf_t *cf,
     ngx_http_upstream_srv_conf_t *us);
+static void ngx_http_consumer_hash_monitor(ngx_http_upstream_srv_conf_t *uscf,
+    ngx_uint_t backend, ngx_uint_t new_status);
 static ngx_int_t ngx_http_consumer_hash_init_peer(ngx_http_request_t *r,
     ngx_http_upstream_srv_conf_t *us);
 static ngx_int_t ngx_http_consumer_hash_get_peer(ngx_peer_connection_t *pc,
@@ -66,7 +72,7 @@ static ngx_int_t ngx_http_consumer_hash_page_handler(ngx_http_request_t *r);
 static ngx_command_t  ngx_http_consumer_hash_commands[] = {
 
     { ngx_string("ask_hash"),
-      NGX_HTTP_UPS_CONF|NGX_CONF_TAKE123,
+      NGX_HTTP_UPS_CONF|NGX_CONF_TAKE1234,
       ngx_http_consumer_hash,
       NGX_HTTP_SRV_CONF_OFFSET,
       0,
@@ -147,6 +153,11 @@ ngx_http_consumer_hash(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     for (i = 2; i < cf->args->nelts; i++) {
         if (ngx_strcmp(value[i].data, "blind") == 0) {
             hscf->blind = 1;
+            continue;
+        }
+
+        if (ngx_strcmp(value[i].data, "monitor") == 0) {
+            hscf->monitor = 1;
             continue;
         }
 
@@ -241,7 +252,19 @@ ngx_http_consumer_hash_init(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us)
     us->peer.data = peers;
     us->peer.init = ngx_http_consumer_hash_init_peer;
 
+    if (hscf->monitor) {
+        return ngx_supervisord_add_backend_monitor(us,
+                   ngx_http_consumer_hash_monitor);
+    }
+
     return NGX_OK;
+}
+
+
+static void
+ngx_http_consumer_hash_monitor(ngx_http_upstream_srv_conf_t *uscf,
+    ngx_uint_t backend, ngx_uint_t new_status)
+{
 }
 
 
@@ -347,7 +370,7 @@ ngx_http_consumer_hash_key(ngx_http_consumer_hash_peer_data_t *hp,
 static ngx_int_t
 ngx_http_consumer_hash_page_handler(ngx_http_request_t *r)
 {
-    u_char                           *p, *last;
+    u_char                           *p, *last, *end;
     ngx_str_t                         type;
     ngx_uint_t                        i, n;
     ngx_http_complex_value_t          cv;
@@ -362,21 +385,17 @@ ngx_http_consumer_hash_page_handler(ngx_http_request_t *r)
     ngx_str_set(&type, "text/plain");
     ngx_memzero(&cv, sizeof(ngx_http_complex_value_t));
 
-    /* Every upstream of this balancer. */
+    n = 64 * 1024;
 
-    for (i = 0, n = 0; i < umcf->upstreams.nelts; i++) {
-        if (uscfp[i]->peer.init_upstream == ngx_http_consumer_hash_init) {
-            peers = uscfp[i]->peer.data;
-            n += peers->number;
-        }
-    }
-
-    p = ngx_pnalloc(r->pool, n * (2 * NGX_INT_T_LEN + NGX_SOCKADDR_STRLEN) + 1);
+    p = ngx_pnalloc(r->pool, n);
     if (p == NULL) {
         return NGX_ERROR;
     }
 
+    end = p + n;
     last = p;
+
+    /* Every upstream of this balancer. */
 
     for (i = 0; i < umcf->upstreams.nelts; i++) {
 
@@ -388,7 +407,7 @@ ngx_http_consumer_hash_page_handler(ngx_http_request_t *r)
 
         for (n = 0; n < peers->number; n++) {
             peer = &peers->peer[n];
-            last = ngx_sprintf(last, "%i %i %V\n", peer->index,
+            last = ngx_slprintf(last, end, "%i %i %V\n", peer->index,
                        ngx_http_healthcheck_is_down(peer->index,
                                                     r->connection->log),
                        &peer->name);

@@ -4,12 +4,16 @@ use std::collections::BTreeSet;
 
 use support::{servers, Config, Consumer, Nginx, Peer};
 
+mod example;
+mod fair;
 mod foreign;
 mod health;
 mod lifecycle;
 mod order;
 mod programs;
 mod run_time;
+mod stock;
+pub(crate) mod supervisord;
 mod valgrind;
 
 /// A peer as the balancer of tests/consumers/hash.c shows it.

@@ -9,6 +9,7 @@ use support::config::{preamble, temporary_paths};
 use support::status::table;
 use support::{wait_until, Environment, Nginx, Peer, Port, Request, Script, LIMIT};
 
+mod balancer;
 mod programs;
 
 /// An example, its ports and peers replaced.

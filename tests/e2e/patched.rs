@@ -3,6 +3,7 @@
 mod absent;
 mod busy;
 mod health;
+mod kept;
 mod programs;
 mod sticky;
 

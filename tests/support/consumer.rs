@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 
+use crate::balancer;
 use crate::environment::Environment;
 
 /// A dynamic module of nginx out of tests/consumers.
@@ -30,8 +31,11 @@ impl Consumer {
         built.entry(name.to_owned()).or_insert_with(|| compile(name)).clone()
     }
 
-    /// The directive that loads it.
+    /// The directive that loads it, if any is wanted.
     pub fn load(&self) -> String {
+        if balancer::is_inside(self) {
+            return String::new();
+        }
         format!("load_module \"{}\";", self.path.display())
     }
 }

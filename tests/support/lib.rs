@@ -3,6 +3,7 @@
 //! Threads and blocking sockets only, loopback only. It knows the directives' names and the shape
 //! of the status pages, and nothing of how the module works.
 
+pub mod balancer;
 pub mod command;
 pub mod config;
 pub mod consumer;

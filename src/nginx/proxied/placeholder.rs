@@ -11,7 +11,7 @@ use nginx_sys::{
 
 use super::super::guard::guard;
 use super::super::process::now;
-use super::Proxied;
+use super::{kept, Proxied};
 
 /// What nginx's error log says that a request is doing while it waits.
 const ACTION: &core::ffi::CStr = c"waiting for a live upstream";
@@ -91,6 +91,15 @@ impl Placeholder {
         this.cast()
     }
 
+    /// Whose connection it is.
+    ///
+    /// # Safety
+    /// `this` is a live placeholder.
+    pub(super) unsafe fn owner(this: *mut Placeholder) -> *mut Proxied {
+        // SAFETY: passed on.
+        unsafe { (*this).owner }
+    }
+
     /// nginx's own handler of upstream events, once nginx has set up the connection.
     ///
     /// # Safety
@@ -135,7 +144,9 @@ unsafe extern "C" fn on_arm(event: *mut ngx_event_t) {
         unsafe {
             let this = (*event).data.cast::<Placeholder>();
             let write = &raw mut (*this).write;
-            (*this).handler = (*write).handler;
+            // Where nginx keeps the request itself, it has set up nothing.
+            let is_kept = (*(*this).owner).kept;
+            (*this).handler = if is_kept { Some(kept::on_expiry) } else { (*write).handler };
             (*write).handler = Some(on_expiry);
             // nginx leaves a timer as it is where the new time differs little.
             if (*write).timer_set() != 0 {

@@ -66,6 +66,11 @@ impl Queue {
         Some(unsafe { resume::end(first, status) })
     }
 
+    /// Whether the request with this ticket waits.
+    pub(super) fn has(&self, ticket: u64) -> bool {
+        self.waiting.borrow().contains_key(&ticket)
+    }
+
     /// A new ticket.
     pub(super) fn next_ticket(&self) -> u64 {
         let next = self.last.get().wrapping_add(1);

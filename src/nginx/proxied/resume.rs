@@ -13,6 +13,7 @@ use nginx_sys::{
     NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_LOG_ERR, NGX_PEER_FAILED,
 };
 
+use super::kept;
 use super::placeholder::Placeholder;
 use super::queue::Attempt;
 use super::vector::{wrap, Vector};
@@ -39,6 +40,9 @@ pub(super) unsafe fn resume(place: NonNull<Proxied>) -> Attempt {
         note_request(r);
         if !renew(place, pc) {
             return Attempt::Failed;
+        }
+        if (*place).kept {
+            return kept::resume(place);
         }
         (*place).held = false;
         (*place).resuming = true;
@@ -241,7 +245,11 @@ pub(super) unsafe fn end(place: NonNull<Proxied>, status: u16) -> bool {
 ///
 /// # Safety
 /// `u` is the upstream of the live request `r`; both may be gone afterwards.
-unsafe fn fail(r: *mut ngx_http_request_t, u: *mut ngx_http_upstream_t, status: ngx_uint_t) {
+pub(super) unsafe fn fail(
+    r: *mut ngx_http_request_t,
+    u: *mut ngx_http_upstream_t,
+    status: ngx_uint_t,
+) {
     // SAFETY: passed on. Making a new upstream ends the old one, which calls `peer.free`, and counts
     // the request's users as it must be: the counter is a bit field that the bindings misplace. An
     // nginx connection's record stays where it is when the connection ends.
@@ -261,7 +269,7 @@ unsafe fn fail(r: *mut ngx_http_request_t, u: *mut ngx_http_upstream_t, status: 
 ///
 /// # Safety
 /// `r` is a live request.
-unsafe fn note_request(r: *mut ngx_http_request_t) {
+pub(super) unsafe fn note_request(r: *mut ngx_http_request_t) {
     // SAFETY: passed on; the log of an http connection has nginx's http context.
     unsafe {
         let log = (*(*r).connection).log;

@@ -28,6 +28,28 @@ fn a_balancer_that_asks_nobody_cannot_have_our_directives() {
 }
 
 #[test]
+fn a_balancer_that_is_told_of_programs_has_to_ask_for_health_itself() {
+    let peers = Peer::start_many(2);
+    let told = |directives: &str| {
+        let none = "supervisord none; supervisord_inherit_backend_status;";
+        let body = format!("ask_hash $arg_k blind monitor; {} {none}", servers(&peers));
+        Config::new()
+            .upstream("backend", format!("{body} {directives}"))
+            .load_after(&Consumer::build("hash"))
+    };
+    let tested = Nginx::test(&told(CHECK));
+    assert!(!tested.ok, "{tested:?}");
+    assert!(tested.output.contains("keeps a peer list of its own"), "{tested:?}");
+
+    // Its peers are those of its server lines.
+    let nginx = Nginx::start(&told(""));
+    assert_eq!(nginx.tally(20, "backend").with_status(200), 20);
+    let page = nginx.status();
+    assert!(page.peers.iter().all(|row| row.program.is_some()), "{page:#?}");
+    assert_eq!((page.peers.len(), page.upstreams[0].requests), (2, 20));
+}
+
+#[test]
 fn a_balancer_that_asks_nobody_serves_as_ever_without_our_directives() {
     let peers = Peer::start_many(2);
     let nginx = Nginx::start(&blind(&peers, ""));

@@ -1,0 +1,111 @@
+//! Monitors, commands that wait and requests that wait, under valgrind: no byte is read or written that is
+//! not ours.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use support::scripted_supervisord::START as START_CALL;
+use support::{
+    servers, skip, wait_until, Config, Consumer, Environment, Nginx, Peer, Request,
+    ScriptedSupervisord,
+};
+
+use super::{execute, fill, trace, OK, STOP};
+
+/// Everything is some thirty times slower.
+const SLOW: Duration = Duration::from_secs(120);
+
+fn get(nginx: &Nginx) -> thread::JoinHandle<u16> {
+    let to = nginx.address();
+    let send = move || Request::get("/backend/").limit(SLOW).send(to).expect("an answer").status;
+    thread::spawn(send)
+}
+
+fn wait_state(nginx: &Nginx, name: &str, state: &str) {
+    wait_until(SLOW, &format!("{name} is {state}"), || nginx.status().program(name).state == state);
+}
+
+/// Requests wait and are served, commands wait and are taken back or carried out.
+fn through(config: Config, reloads: bool) {
+    let found = Command::new("valgrind").arg("--version").output();
+    if !found.is_ok_and(|output| output.status.success()) {
+        return skip("valgrind is not installed");
+    }
+    if Environment::get().build.contains("-fsanitize") {
+        return skip("this nginx looks at its memory itself");
+    }
+    let (supervisord, peers) = (ScriptedSupervisord::start(), Peer::start_many(3));
+    supervisord.hold(START_CALL);
+    let body = format!(
+        "traced trace; traced_peers on; traced_on_failure on; supervisord {supervisord}; \
+         supervisord_load_interval 1000; supervisord_drain 500; queue 20 timeout=60s; {}",
+        servers(&peers)
+    );
+    let config = config
+        .load_after(&Consumer::build("traced"))
+        .upstream("backend", body)
+        .commands("backend")
+        .server("location = /execute { traced_execute backend; } ")
+        .wrapper([
+            "valgrind",
+            "--leak-check=no",
+            "--keep-debuginfo=yes",
+            "--trace-children=yes",
+            "--log-file=@DIR@/valgrind.%p.log",
+        ]);
+    let mut nginx = Nginx::start_within(SLOW, &config);
+    let held = |nginx: &Nginx, count| {
+        wait_until(SLOW, "they wait", || nginx.status().upstream("backend").held == count);
+    };
+
+    let clients = [0; 4].map(|_| get(&nginx));
+    let mut gone = TcpStream::connect(nginx.address()).expect("nginx listens");
+    gone.write_all(b"GET /backend/ HTTP/1.0\r\n\r\n").expect("a request");
+    held(&nginx, 5);
+    drop(gone);
+    held(&nginx, 4);
+    fill(&nginx, true);
+    supervisord.release(START_CALL);
+    wait_state(&nginx, "backend0", "up");
+    fill(&nginx, false);
+    for client in clients {
+        assert_eq!(client.join().expect("a client"), 200);
+    }
+    assert_eq!(execute(&nginx, STOP, 0, true), OK);
+    wait_until(SLOW, "it is asked again", || trace(&nginx, "check 0: -3").len() > 1);
+    assert!(nginx.start_page("backend", 0).accepted);
+    wait_state(&nginx, "backend0", "up");
+    wait_until(SLOW, "loads are told", || trace(&nginx, "backend: load").len() > 1);
+    assert_eq!(execute(&nginx, STOP, 0, true), OK);
+    if reloads {
+        nginx.reload_within(SLOW, &config);
+        wait_state(&nginx, "backend0", "down");
+        assert_eq!(get(&nginx).join().expect("a client"), 200);
+    }
+    nginx.quit_within(SLOW);
+
+    let reports: Vec<String> = fs::read_dir(nginx.dir())
+        .expect("the directory")
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("valgrind."))
+        .map(|entry| fs::read_to_string(entry.path()).expect("a report"))
+        .collect();
+    assert!(!reports.is_empty());
+    for report in &reports {
+        assert!(report.contains("ERROR SUMMARY: 0 errors"), "{report}");
+    }
+}
+
+#[test]
+fn a_single_process_with_a_balancer_that_is_told_is_clean() {
+    through(Config::new().single_process(), false);
+}
+
+#[test]
+fn a_worker_with_a_balancer_that_is_told_is_clean() {
+    through(Config::new().workers(1), true);
+}
