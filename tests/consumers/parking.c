@@ -1,10 +1,11 @@
 /*
- * A wrapper round any balancer whose peer.init keeps each request for a while, as nginx with the patch
- * "init_busy" lets it:
+ * A wrapper round any balancer, whose peer.init keeps each request for a
+ * while, as nginx with the patch "init_busy" lets it:
  *
  *     park TIME;     after the balancer's own directive
  *
- * A line of the log, level notice, tells of each request that is resumed and of each that is gone before.
+ * A notice in the log tells of each request that is resumed, and of each that
+ * is gone before.
  */
 
 #include <ngx_config.h>
@@ -13,8 +14,8 @@
 
 
 typedef struct {
-    ngx_msec_t                   time;
-    ngx_http_upstream_init_pt    init_upstream;
+    ngx_msec_t                      time;
+    ngx_http_upstream_init_pt       init_upstream;
     ngx_http_upstream_init_peer_pt  init_peer;
 } ngx_http_consumer_parking_srv_conf_t;
 
@@ -50,7 +51,7 @@ static ngx_http_module_t  ngx_http_consumer_parking_module_ctx = {
     NULL,                                  /* create main configuration */
     NULL,                                  /* init main configuration */
 
-    ngx_http_consumer_parking_create_srv_conf, /* create server configuration */
+    ngx_http_consumer_parking_create_srv_conf, /* create server conf */
     NULL,                                  /* merge server configuration */
 
     NULL,                                  /* create location configuration */

@@ -99,7 +99,7 @@ fn every_worker_registers_and_one_probes() {
 fn an_upstream_that_did_not_register_itself_cannot_register_peers() {
     let (peers, found) = (Peer::start_many(2), Peer::start());
     let config = hashed(&peers, "")
-        .upstream("plain", format!("{} {CHECK}", servers(&peers)))
+        .upstream("plain", format!("least_conn; {} {CHECK}", servers(&peers)))
         .upstream("bare", servers(&peers));
     let nginx = Nginx::start(&config);
 
