@@ -320,10 +320,9 @@ fn a_worker_that_is_born_after_a_failed_reload_serves() {
     let mut nginx = Nginx::start(&config);
     assert_eq!(nginx.tally(10, "backend").with_status(200), 10);
 
-    nginx.allow_in_log("unknown directive");
-    nginx.allow_in_log("host not found");
-    // The last thing to be read, so that the upstream is complete.
-    nginx.signal_reload(&config.clone().server("} server { listen nowhere.test:1;"));
+    // A socket in no folder: refused when all else has been made.
+    nginx.allow_in_log("unix:/nowhere/at/all failed");
+    nginx.signal_reload(&config.clone().server("listen unix:/nowhere/at/all;"));
     wait_until(LIMIT, "it is refused", || !nginx.log_lines("[emerg]").is_empty());
     let worker = nginx.workers()[0];
     nginx.kill9(worker);
