@@ -29,7 +29,7 @@ pub(crate) unsafe extern "C" fn add_peer(
         let Some((_, address, name)) = (unsafe { arguments(uscf, peer) }) else { return ERROR };
         // SAFETY: the caller's block is of the configuration that is being read, if there is one.
         match unsafe { block(uscf) } {
-            Some(block) if block.health.is_enabled() || block.programs.is_managed() => {
+            Some(block) if block.is_watched() => {
                 as_result(block.health.registration.add(address, name))
             }
             _ => as_result(NO_PEER),

@@ -111,9 +111,9 @@ ngx_http_healthcheck_find_api(void)
 
 
 /*
- * The table for the configuration that runs, or NULL.  Looked up once in each process of a configuration,
- * and then two comparisons.  The process is compared too: a worker begins with what the master looked up
- * for an earlier configuration, whose address may be that of a later one.
+ * The table for the configuration that runs, or NULL.  A worker has one configuration all its life, looks
+ * the table up once, and then makes two comparisons.  Any other process looks it up each time: it outlives
+ * configurations, and the address of one that is gone may be that of a later one.
  */
 static ngx_inline const ngx_http_healthcheck_api_t *
 ngx_http_healthcheck_running_api(void)
@@ -145,7 +145,7 @@ ngx_http_healthcheck_running_api(void)
     }
 
     cycle = ngx_cycle;
-    pid = ngx_pid;
+    pid = (ngx_process == NGX_PROCESS_WORKER) ? ngx_pid : NGX_INVALID_PID;
 
     return cached;
 }
@@ -166,8 +166,8 @@ ngx_http_healthcheck_running_api(void)
  *     the peer's index for ngx_http_healthcheck_is_down(), larger than 0, the same in every process and
  *         never given to another peer while nginx runs.  One address of one upstream is one peer, is
  *         probed once and has one index, however often it is added.
- *     NGX_HTTP_HEALTHCHECK_NO_PEER (0) without the module, and where the upstream asks for neither
- *         checks nor programs: never down.
+ *     NGX_HTTP_HEALTHCHECK_NO_PEER (0) without the module, and where the upstream has none of our
+ *         directives (checks, programs, queue): never down.
  *     NGX_ERROR if uscf or peer is not usable, or without memory.
  *
  * When: while the configuration is read, in the balancer's peer.init_upstream.  Register every peer that
@@ -238,9 +238,13 @@ ngx_http_healthcheck_is_down(ngx_uint_t index, ngx_log_t *log)
  *     NGX_HTTP_HEALTHCHECK_NO_PEER (0) as above, and where this process does not probe.
  *     NGX_ERROR if uscf or peer is not usable, without memory, or if the upstream is not registered.
  *
- * When: in a worker, outside of the module's own callbacks.  Every worker registers the peers that it
- *     asks for; they share the probes of it.  Count: each call wants one
- *     ngx_http_healthcheck_forget_peer().
+ * When: in a worker, from its first event on and outside of the module's own callbacks.  (In the
+ *     balancer's init_process it is too early where the balancer was loaded before the module: 0.)  Every
+ *     worker registers the peers that it asks for; they share the probes of it.  Count: each call wants
+ *     one ngx_http_healthcheck_forget_peer().
+ *
+ * Room: shared memory has it for as many peers again as the whole configuration names, and for 64 at
+ *     least.  A peer beyond that is not probed and counts as up, which the log says.
  *
  * Cost: about that of a hash table and, for an address that is new to the machine, a mutex in shared
  *     memory that is not waited for.

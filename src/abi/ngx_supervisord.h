@@ -188,9 +188,9 @@ ngx_supervisord_newest_api(void)
 
 
 /*
- * The table for the configuration that runs, or NULL.  Looked up once in each process of a configuration,
- * and then two comparisons.  The process is compared too: a worker begins with what the master looked up
- * for an earlier configuration, whose address may be that of a later one.
+ * The table for the configuration that runs, or NULL.  A worker has one configuration all its life, looks
+ * the table up once, and then makes two comparisons.  Any other process looks it up each time: it outlives
+ * configurations, and the address of one that is gone may be that of a later one.
  */
 static ngx_inline const ngx_supervisord_api_t *
 ngx_supervisord_running_api(void)
@@ -222,7 +222,7 @@ ngx_supervisord_running_api(void)
     }
 
     cycle = ngx_cycle;
-    pid = ngx_pid;
+    pid = (ngx_process == NGX_PROCESS_WORKER) ? ngx_pid : NGX_INVALID_PID;
 
     return cached;
 }
@@ -276,7 +276,8 @@ ngx_supervisord_check_servers(ngx_http_request_t *r)
  *     NGX_DECLINED  the upstream is not managed, or there is no such command or program.
  *     NGX_ERROR     this process cannot carry it out.
  *
- * When: in a worker; also in peer.free and in monitors.
+ * When: in a worker, from its first event on; also in peer.free and in monitors.  (In the balancer's
+ *     init_process, and from a monitor in the master, it is too early.)
  *
  * Cost: does not block; talks to supervisord after it has returned.
  */

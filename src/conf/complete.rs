@@ -25,6 +25,11 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    /// Whether it has checks, managed programs or a queue.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.health.is_enabled() || self.programs.is_managed() || self.health.hold.is_on()
+    }
+
     /// Whether it is this upstream, with managed programs.
     pub(crate) fn is_managed(&self, upstream: Upstream) -> bool {
         self.upstream == upstream && self.programs.is_managed()

@@ -46,11 +46,17 @@ pub(crate) struct Monitors {
     told: RefCell<Vec<Option<Status>>>,
     /// Whether a program may be in another state than `backend` was told.
     has_news: Cell<bool>,
+    /// Whether `backend` runs.
+    is_telling: Cell<bool>,
 }
 
 impl Monitors {
-    /// Has the states of programs told to `monitor` from now on, which knows of none yet.
+    /// Has the states of programs told to `monitor` from now on, which knows of none yet. One that says so
+    /// each time that it is told something would be told for ever.
     pub(crate) fn set_backend(&self, monitor: BackendMonitor) {
+        if self.is_telling.get() && self.backend.get().is_some_and(|told| told.is(monitor)) {
+            return;
+        }
         self.backend.set(Some(monitor));
         self.told.borrow_mut().clear();
         self.has_news.set(true);
@@ -91,7 +97,9 @@ impl Monitors {
     pub(crate) fn tell(&self, upstream: Upstream, number: usize, now: Status) {
         let Some(monitor) = self.backend.get() else { return };
         if self.note(number, now) {
+            let is_telling = self.is_telling.replace(true);
             monitor.tell(upstream, number, now as u8);
+            self.is_telling.set(is_telling);
         }
     }
 

@@ -68,6 +68,11 @@ impl BackendMonitor {
         BackendMonitor(function)
     }
 
+    /// Whether it is the same function.
+    pub(crate) fn is(self, other: BackendMonitor) -> bool {
+        core::ptr::fn_addr_eq(self.0, other.0)
+    }
+
     /// Tells a program's new state, in the numbers of the C interface.
     pub(crate) fn tell(self, upstream: Upstream, number: usize, status: u8) {
         // SAFETY: `new`'s caller vouches for the function.

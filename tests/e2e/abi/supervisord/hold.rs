@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use support::scripted_supervisord::START as START_CALL;
 use support::{
-    holds_for, servers, wait_until, Nginx, Peer, Reply, Request, Response, ScriptedSupervisord,
-    LIMIT,
+    holds_for, servers, wait_until, Config, Consumer, Nginx, Peer, Reply, Request, Response,
+    ScriptedSupervisord, LIMIT,
 };
 
 use super::{by_hand, config, fill, real, trace};
@@ -137,6 +137,22 @@ fn a_request_waits_again_where_its_balancer_has_no_peer_after_all() {
         assert_eq!(status(client), 200);
     }
     assert_eq!(peers[0].request_count(), 4);
+}
+
+#[test]
+fn with_a_queue_alone_a_request_waits_until_its_balancer_has_a_peer() {
+    let peers = Peer::start_many(2);
+    let body = format!("traced trace; traced_peers on; queue 10; {}", servers(&peers));
+    let config = Config::new().load_after(&Consumer::build("traced")).upstream("backend", body);
+    let nginx = Nginx::start(&config);
+    fill(&nginx, true);
+
+    let clients = [get(&nginx), get(&nginx)];
+    wait_held(&nginx, 2);
+    fill(&nginx, false);
+    for client in clients {
+        assert_eq!(status(client), 200);
+    }
 }
 
 #[test]

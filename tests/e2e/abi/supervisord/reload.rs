@@ -1,8 +1,9 @@
 //! Balancers outlive this module, and do without it.
 
+use std::fs;
 use std::sync::Arc;
 
-use support::{servers, wait_until, Config, Consumer, Nginx, Peer, Port, LIMIT};
+use support::{servers, skip, wait_until, Config, Consumer, Environment, Nginx, Peer, Port, LIMIT};
 
 use super::{states, trace};
 
@@ -49,5 +50,33 @@ fn monitors_come_and_go_with_the_module_over_five_reloads() {
         assert!(tally.at(&peers[0].to_string()) > 0, "round {round}: every peer is usable");
         nginx.reload(&with);
         wait_until(LIMIT, "it serves again", || nginx.get("/backend/").status == 200);
+    }
+}
+
+#[test]
+fn a_command_from_the_master_finds_no_module_of_an_earlier_configuration() {
+    let Some(module) = &Environment::get().module else {
+        return skip("the module is inside of nginx");
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let other = dir.path().join("other.so");
+    fs::copy(module, &other).expect("a copy");
+    let peers = Peer::start_many(1);
+    let base = Config::at(&Arc::new(Port::reserve())).load_after(&Consumer::build("traced"));
+    let without = alone(&base, &peers);
+    // Its monitor gives a command when the master tells it of a program that is down.
+    let body = format!("traced trace; traced_restart on; supervisord none; {}", servers(&peers));
+    let with = base.upstream("backend", body);
+    // nginx has two places for configurations, in turn; the module has another one each time.
+    let elsewhere = with.clone().load_before(&Consumer::build("hash")).module_at(&other);
+    let mut nginx = Nginx::start(&with);
+
+    for round in 0..4 {
+        nginx.reload(&with);
+        nginx.reload(&without);
+        nginx.reload(if round % 2 == 0 { &elsewhere } else { &with });
+        let restarts = trace(&nginx, "restart 0");
+        let master = restarts.iter().filter(|line| line.pid == nginx.pid());
+        assert_eq!(master.count(), 1 + 2 * (round + 1), "the master goes on");
     }
 }
