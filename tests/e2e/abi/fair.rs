@@ -110,7 +110,7 @@ fn a_busy_peer_is_spared_by_all_workers() {
     let body = servers(&peers);
     for config in [config(&balancer, &body), config(&balancer, &body).without_module()] {
         let nginx = Nginx::start(&config.workers(2));
-        peers[0].requests(slow(Duration::from_millis(1500)));
+        peers[0].requests(slow(Duration::from_secs(4)));
         let address = nginx.address();
         let before = peers[0].request_count();
         let get = move || Request::get("/backend/").send(address).map_or(0, |answer| answer.status);
