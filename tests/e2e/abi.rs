@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use support::{servers, Config, Consumer, Nginx, Peer};
+use support::{servers, Config, Consumer, Nginx, Peer, CHECK, LIMIT};
 
 mod example;
 mod fair;
@@ -86,4 +86,31 @@ fn indices(nginx: &Nginx) -> BTreeSet<i64> {
     let indices: BTreeSet<i64> = all.iter().map(|one| one.index).collect();
     assert!(indices.len() == all.len() && indices.iter().all(|index| *index > 0), "{all:?}");
     indices
+}
+
+/// Serves `plain`, an upstream of these peers, through reloads that add and remove the module.
+fn serves_through_reloads(balancer: &Consumer, peers: &[Peer], plain: &str) {
+    let load: [fn(Config, &Consumer) -> Config; 2] = [Config::load_before, Config::load_after];
+    for load in load {
+        let with = Config::new().workers(2).upstream("backend", format!("{plain} {CHECK}"));
+        let with = load(with, balancer).shared_socket();
+        let without = with.clone().upstream("backend", plain).without_module();
+        let mut nginx = Nginx::start(&without);
+
+        let requests = nginx.load(2, "backend");
+        for round in 0..5 {
+            let sick = &peers[round % peers.len()];
+            nginx.reload(&with);
+            nginx.wait_probed();
+            sick.healthy(false);
+            nginx.wait_down(sick, true);
+            assert_eq!(nginx.tally(30, "backend").at(&sick.to_string()), 0);
+            nginx.reload(&without);
+            sick.healthy(true);
+            assert_eq!(nginx.tally(30, "backend").with_status(200), 30, "round {round}");
+        }
+        let samples = requests.stop();
+        assert!(samples.iter().all(|sample| sample.status == Some(200)));
+        nginx.quit_within(LIMIT);
+    }
 }

@@ -1,38 +1,17 @@
 //! The module under valgrind: no byte is read or written that is not ours.
 
-use std::fs;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use support::scripted_supervisord::START;
+use support::valgrind::{assert_clean, reports, under_valgrind, SLOW};
 use support::{
-    check, process, servers, skip, wait_until, Config, Nginx, Peer, Reply, Request, Script,
+    check, process, servers, wait_until, Config, Nginx, Peer, Reply, Request, Script,
     ScriptedSupervisord,
 };
 
-/// Everything is some thirty times slower.
-const SLOW: Duration = Duration::from_secs(120);
-
 /// A socket that does not exist.
 const NOBODY: &str = "unix:/nonexistent/peer.sock";
-
-/// A configuration that runs under valgrind; `None`, with a remark, where there is none.
-fn under_valgrind(config: Config) -> Option<Config> {
-    let found = Command::new("valgrind").arg("--version").output();
-    if !found.is_ok_and(|output| output.status.success()) {
-        skip("valgrind is not installed");
-        return None;
-    }
-    // nginx unloads the module before it ends, and the frames of a report would lose their names.
-    Some(config.wrapper([
-        "valgrind",
-        "--leak-check=no",
-        "--keep-debuginfo=yes",
-        "--trace-children=yes",
-        "--log-file=@DIR@/valgrind.%p.log",
-    ]))
-}
 
 /// Peers of every kind of verdict, and an upstream of them twice, with and without a zone.
 fn upstreams(config: Config, peers: &[Peer]) -> Config {
@@ -72,26 +51,6 @@ fn flip(nginx: &Nginx, peers: &[Peer]) {
             assert_eq!(nginx.tally(20, upstream).with_status(200), 20);
         }
         assert_eq!(nginx.get("/status").status, 200);
-    }
-}
-
-/// What valgrind wrote of each process.
-fn reports(nginx: &Nginx) -> Vec<String> {
-    fs::read_dir(nginx.dir())
-        .expect("the directory")
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("valgrind."))
-        .map(|entry| fs::read_to_string(entry.path()).expect("a report"))
-        .collect()
-}
-
-/// The reports of all processes, none of which may have found an error.
-fn assert_clean(nginx: &Nginx, at_least: usize) {
-    let reports = reports(nginx);
-
-    assert!(reports.len() >= at_least, "{} reports", reports.len());
-    for report in &reports {
-        assert!(report.contains("ERROR SUMMARY: 0 errors"), "{report}");
     }
 }
 

@@ -22,6 +22,7 @@ pub mod scripted_supervisord;
 pub mod status;
 pub mod supervisord;
 pub mod swarm;
+pub mod valgrind;
 pub mod wait;
 mod wire;
 

@@ -8,6 +8,8 @@ use support::{
     check, wait_until, Config, Consumer, Nginx, Peer, Script, ScriptedSupervisord, CHECK, LIMIT,
 };
 
+use super::serves_through_reloads;
+
 /// What stands before the peers. Requests say their key in the argument `k`.
 const RENDEZVOUS: &str = "rendezvous $arg_k;";
 
@@ -236,29 +238,7 @@ fn what_it_cannot_do_is_an_error_of_the_configuration() {
 fn reloads_add_and_remove_the_module_while_it_serves() {
     let Some(balancer) = rendezvous() else { return };
     let peers = Peer::start_many(3);
-    let load: [fn(Config, &Consumer) -> Config; 2] = [Config::load_before, Config::load_after];
-    for load in load {
-        let plain = format!("{RENDEZVOUS} {}", lines(&peers));
-        let with = Config::new().workers(2).upstream("backend", format!("{plain} {CHECK}"));
-        let with = load(with, &balancer).shared_socket();
-        let without = with.clone().upstream("backend", plain).without_module();
-        let mut nginx = Nginx::start(&without);
-
-        let requests = nginx.load(2, "backend");
-        for round in 0..5 {
-            nginx.reload(&with);
-            nginx.wait_probed();
-            peers[round % 3].healthy(false);
-            nginx.wait_down(&peers[round % 3], true);
-            assert_eq!(nginx.tally(30, "backend").at(&peers[round % 3].to_string()), 0);
-            nginx.reload(&without);
-            peers[round % 3].healthy(true);
-            assert_eq!(nginx.tally(30, "backend").with_status(200), 30, "round {round}");
-        }
-        let samples = requests.stop();
-        assert!(samples.iter().all(|sample| sample.status == Some(200)));
-        nginx.quit_within(LIMIT);
-    }
+    serves_through_reloads(&balancer, &peers, &format!("{RENDEZVOUS} {}", lines(&peers)));
 }
 
 #[test]

@@ -10,6 +10,8 @@ use support::{
     ScriptedSupervisord, Step, Supervisord, CHECK, LIMIT,
 };
 
+use super::serves_through_reloads;
+
 /// Intervals that a test can wait for.
 const QUICK: &str = "supervisord_load_interval 400; supervisord_cooldown 200;";
 
@@ -130,29 +132,7 @@ fn a_busy_peer_is_spared_by_all_workers() {
 fn reloads_add_and_remove_the_module_while_it_serves() {
     let Some(balancer) = fair() else { return };
     let peers = Peer::start_many(3);
-    let load: [fn(Config, &Consumer) -> Config; 2] = [Config::load_before, Config::load_after];
-    for load in load {
-        let plain = format!("fair; {}", servers(&peers));
-        let with = Config::new().workers(2).upstream("backend", format!("{plain} {CHECK}"));
-        let with = load(with, &balancer).shared_socket();
-        let without = with.clone().upstream("backend", plain).without_module();
-        let mut nginx = Nginx::start(&without);
-
-        let requests = nginx.load(2, "backend");
-        for round in 0..5 {
-            nginx.reload(&with);
-            nginx.wait_probed();
-            peers[round % 3].healthy(false);
-            nginx.wait_down(&peers[round % 3], true);
-            assert_eq!(nginx.tally(30, "backend").at(&peers[round % 3].to_string()), 0);
-            nginx.reload(&without);
-            peers[round % 3].healthy(true);
-            assert_eq!(nginx.tally(30, "backend").with_status(200), 30, "round {round}");
-        }
-        let samples = requests.stop();
-        assert!(samples.iter().all(|sample| sample.status == Some(200)));
-        nginx.quit_within(LIMIT);
-    }
+    serves_through_reloads(&balancer, &peers, &format!("fair; {}", servers(&peers)));
 }
 
 #[test]

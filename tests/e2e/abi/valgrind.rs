@@ -1,33 +1,14 @@
 //! A balancer that asks the module, under valgrind: no byte is read or written that is not ours.
 
-use std::fs;
-use std::process::Command;
-use std::time::Duration;
-
-use support::{check, servers, skip, wait_until, Config, Environment, Nginx, Peer};
+use support::valgrind::{assert_clean, under_valgrind, SLOW};
+use support::{check, servers, wait_until, Config, Environment, Nginx, Peer};
 
 use super::{asked, balanced, First};
 
-/// Everything is some thirty times slower.
-const SLOW: Duration = Duration::from_secs(120);
-
 /// Asks, registers, forgets and reloads, with the module and without it.
 fn through(base: &Config) {
-    let found = Command::new("valgrind").arg("--version").output();
-    if !found.is_ok_and(|output| output.status.success()) {
-        return skip("valgrind is not installed");
-    }
-    if Environment::get().build.contains("-fsanitize") {
-        return skip("this nginx looks at its memory itself");
-    }
     let peers = Peer::start_many(3);
-    let base = base.clone().wrapper([
-        "valgrind",
-        "--leak-check=no",
-        "--keep-debuginfo=yes",
-        "--trace-children=yes",
-        "--log-file=@DIR@/valgrind.%p.log",
-    ]);
+    let Some(base) = under_valgrind(base.clone()) else { return };
     let lines = servers(&peers);
     let with = balanced(
         &base,
@@ -71,16 +52,7 @@ fn through(base: &Config) {
         }
     }
     nginx.quit_within(SLOW);
-
-    let files = fs::read_dir(nginx.dir()).expect("the directory").flatten();
-    let reports: Vec<String> = files
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("valgrind."))
-        .map(|entry| fs::read_to_string(entry.path()).expect("a report"))
-        .collect();
-    assert!(!reports.is_empty());
-    for report in reports {
-        assert!(report.contains("ERROR SUMMARY: 0 errors"), "{report}");
-    }
+    assert_clean(&nginx, 1);
 }
 
 #[test]

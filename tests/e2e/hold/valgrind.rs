@@ -1,30 +1,17 @@
 //! Requests that wait, under valgrind: no byte is read or written that is not ours.
 
-use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
-use std::process::Command;
 use std::time::Duration;
 
-use support::{
-    check, servers, skip, wait_until, Config, Environment, Nginx, Peer, Port, Request, Script,
-};
+use support::valgrind::{assert_clean, under_valgrind, SLOW};
+use support::{check, servers, wait_until, Config, Nginx, Peer, Port, Request, Script};
 
 use super::h2::{Answer, H2};
 use super::{in_hand, Client};
 
-/// Everything is some thirty times slower.
-const SLOW: Duration = Duration::from_secs(120);
-
 /// The whole way of requests: they wait and are served, give up, leave, find the queue full.
 fn through(config: Config) {
-    let found = Command::new("valgrind").arg("--version").output();
-    if !found.is_ok_and(|output| output.status.success()) {
-        return skip("valgrind is not installed");
-    }
-    if Environment::get().build.contains("-fsanitize") {
-        return skip("this nginx looks at its memory itself");
-    }
     let peers = Peer::start_many(2);
     let port = Port::reserve();
     let check = check(300, 5000, 1);
@@ -39,14 +26,8 @@ fn through(config: Config) {
         .server(&location)
         .upstream("backend", format!("zone backend 64k; queue 20 timeout=60s; {check} {both}"))
         .upstream("hasty", format!("least_conn; keepalive 4; queue 2 timeout=2s; {check} {both}"))
-        .upstream("single", format!("queue 9; server {} max_conns=1 max_fails=0;", peers[0]))
-        .wrapper([
-            "valgrind",
-            "--leak-check=no",
-            "--keep-debuginfo=yes",
-            "--trace-children=yes",
-            "--log-file=@DIR@/valgrind.%p.log",
-        ]);
+        .upstream("single", format!("queue 9; server {} max_conns=1 max_fails=0;", peers[0]));
+    let Some(config) = under_valgrind(config) else { return };
     let mut nginx = Nginx::start_within(SLOW, &config);
     let all = |down| {
         wait_until(SLOW, "all flip", || {
@@ -100,17 +81,7 @@ fn through(config: Config) {
         assert_eq!(client.answer().0.status, 200);
     }
     nginx.quit_within(SLOW);
-
-    let reports: Vec<String> = fs::read_dir(nginx.dir())
-        .expect("the directory")
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("valgrind."))
-        .map(|entry| fs::read_to_string(entry.path()).expect("a report"))
-        .collect();
-    assert!(!reports.is_empty());
-    for report in &reports {
-        assert!(report.contains("ERROR SUMMARY: 0 errors"), "{report}");
-    }
+    assert_clean(&nginx, 1);
 }
 
 #[test]

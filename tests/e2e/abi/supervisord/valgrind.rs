@@ -1,23 +1,15 @@
 //! Monitors, commands that wait and requests that wait, under valgrind: no byte is read or written that is
 //! not ours.
 
-use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
-use std::process::Command;
 use std::thread;
-use std::time::Duration;
 
 use support::scripted_supervisord::START as START_CALL;
-use support::{
-    servers, skip, wait_until, Config, Consumer, Environment, Nginx, Peer, Request,
-    ScriptedSupervisord,
-};
+use support::valgrind::{assert_clean, under_valgrind, SLOW};
+use support::{servers, wait_until, Config, Consumer, Nginx, Peer, Request, ScriptedSupervisord};
 
 use super::{execute, fill, trace, OK, STOP};
-
-/// Everything is some thirty times slower.
-const SLOW: Duration = Duration::from_secs(120);
 
 fn get(nginx: &Nginx) -> thread::JoinHandle<u16> {
     let to = nginx.address();
@@ -31,13 +23,6 @@ fn wait_state(nginx: &Nginx, name: &str, state: &str) {
 
 /// Requests wait and are served, commands wait and are taken back or carried out.
 fn through(config: Config, reloads: bool) {
-    let found = Command::new("valgrind").arg("--version").output();
-    if !found.is_ok_and(|output| output.status.success()) {
-        return skip("valgrind is not installed");
-    }
-    if Environment::get().build.contains("-fsanitize") {
-        return skip("this nginx looks at its memory itself");
-    }
     let (supervisord, peers) = (ScriptedSupervisord::start(), Peer::start_many(3));
     supervisord.hold(START_CALL);
     let body = format!(
@@ -49,14 +34,8 @@ fn through(config: Config, reloads: bool) {
         .load_after(&Consumer::build("traced"))
         .upstream("backend", body)
         .commands("backend")
-        .server("location = /execute { traced_execute backend; } ")
-        .wrapper([
-            "valgrind",
-            "--leak-check=no",
-            "--keep-debuginfo=yes",
-            "--trace-children=yes",
-            "--log-file=@DIR@/valgrind.%p.log",
-        ]);
+        .server("location = /execute { traced_execute backend; } ");
+    let Some(config) = under_valgrind(config) else { return };
     let mut nginx = Nginx::start_within(SLOW, &config);
     let held = |nginx: &Nginx, count| {
         wait_until(SLOW, "they wait", || nginx.status().upstream("backend").held == count);
@@ -87,17 +66,7 @@ fn through(config: Config, reloads: bool) {
         assert_eq!(get(&nginx).join().expect("a client"), 200);
     }
     nginx.quit_within(SLOW);
-
-    let reports: Vec<String> = fs::read_dir(nginx.dir())
-        .expect("the directory")
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("valgrind."))
-        .map(|entry| fs::read_to_string(entry.path()).expect("a report"))
-        .collect();
-    assert!(!reports.is_empty());
-    for report in &reports {
-        assert!(report.contains("ERROR SUMMARY: 0 errors"), "{report}");
-    }
+    assert_clean(&nginx, 1);
 }
 
 #[test]
