@@ -12,6 +12,9 @@ use super::address::{raw_address, Address};
 use super::conf::{record, text};
 use super::peers::{Member, PeersCopy, PeersLock, DRAINING};
 
+/// No memory of a process is at a lower address: the first page is nobody's.
+const LOWEST_ADDRESS: usize = 4096;
+
 /// What is made of a peer of nginx's balancers.
 #[derive(Clone, Copy)]
 pub(crate) struct Mark {
@@ -132,6 +135,10 @@ impl Upstream {
     /// upstream's name. To be asked at postconfiguration only: later the list is in shared memory.
     pub(crate) fn has_stock_balancer(self) -> bool {
         let Some(peers) = self.peers() else { return false };
+        // A balancer may keep a number there. No memory has so low an address.
+        if peers.addr().get() < LOWEST_ADDRESS || !peers.is_aligned() {
+            return false;
+        }
         // SAFETY: only the address in the first list's `name` is compared. A foreign balancer's
         // data is at least as large as the offset read, or NULL, in all known ones.
         let name = unsafe { (*peers.as_ptr()).name };

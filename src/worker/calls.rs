@@ -10,6 +10,7 @@ use healthcheck_core::supervisor::Command;
 use healthcheck_core::Msec;
 
 use super::commands::{Errand, Stage};
+use super::life::is_idle;
 use super::tasks::Work;
 use super::{loads, monitors, with_worker, Worker};
 use crate::nginx::callbacks::Checker;
@@ -63,6 +64,7 @@ pub(crate) fn execute(
     let asked = match asked {
         Some(Some(asked)) => asked,
         Some(None) => return Executed::NotManaged,
+        None if is_idle() => return Executed::NotManaged,
         None => return Executed::Unable,
     };
     if asked.refusal == Some(Refusal::NoSuchProgram) {

@@ -14,16 +14,27 @@ use super::trouble::Trouble;
 use super::{forget, run, with_worker, Worker, SCAN_EVERY, WORKER};
 use crate::balancer::{Gate, Mirror};
 use crate::conf::{MainConf, Watched};
-use crate::nginx::process::{now, pid, slot, worker_number, CycleId};
+use crate::nginx::process::{now, pid, slot, worker_number, CycleId, ProcessLocal};
 use crate::nginx::timer::Timer;
 use crate::zone::layout::Process;
 use crate::zone::Zone;
+
+/// Whether this process works under a configuration that asks nothing of the module.
+static IS_IDLE: ProcessLocal<bool> = ProcessLocal::new(false);
+
+/// Whether this process works under a configuration that asks nothing of the module.
+pub(super) fn is_idle() -> bool {
+    IS_IDLE.with(|is_idle| *is_idle) == Some(true)
+}
 
 /// Starts the worker of this process under `conf`, as one of `workers`, in place of the one that
 /// the process had. A configuration without checks and managed programs gets none.
 pub(crate) fn start(conf: &MainConf, cycle: CycleId, workers: usize) {
     stop();
-    let Some(zone) = conf.zone() else { return };
+    let Some(zone) = conf.zone() else {
+        IS_IDLE.with(|is_idle| *is_idle = true);
+        return;
+    };
     let (first, count) = conf.indices();
     references::open(cycle, first, count);
     let mut worker = Worker {
@@ -60,6 +71,7 @@ pub(crate) fn start(conf: &MainConf, cycle: CycleId, workers: usize) {
 /// Ends this process's worker: its probes end without a verdict, its leases are free, its requests
 /// pass the gates as if nothing was checked.
 pub(crate) fn stop() {
+    IS_IDLE.with(|is_idle| *is_idle = false);
     references::close();
     let worker = WORKER.with(Option::take).flatten();
     // Without a master, the configuration before this one may have dropped the module.

@@ -1,6 +1,6 @@
 //! nginx's own list of peers, where its balancer has registered itself.
 
-use support::{servers, wait_until, Config, Consumer, Nginx, Peer, CHECK, LIMIT};
+use support::{servers, wait_until, Config, Consumer, Environment, Nginx, Peer, CHECK, LIMIT};
 
 const NONE: &str = "supervisord none; supervisord_inherit_backend_status;";
 
@@ -66,6 +66,10 @@ fn a_process_that_begins_or_ends_may_ask() {
         (base.clone().load_before(&stock), ["0", "0"], ["1", "0"]),
         (base.clone().load_after(&stock), ["1", "0"], ["0", "0"]),
     ] {
+        // A module that is inside of nginx comes first in any case.
+        if Environment::get().module.is_none() && begins[0] == "0" {
+            continue;
+        }
         let mut nginx = Nginx::start(&config);
         nginx.wait_down(&peers[0], true);
         nginx.reload(&config);

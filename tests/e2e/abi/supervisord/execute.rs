@@ -1,7 +1,10 @@
 //! Balancers start and stop programs.
 
 use support::scripted_supervisord::{START as START_CALL, STOP as STOP_CALL};
-use support::{holds_for, servers, wait_until, Nginx, Peer, Script, ScriptedSupervisord, LIMIT};
+use support::{
+    holds_for, servers, wait_until, Config, Consumer, Nginx, Peer, Script, ScriptedSupervisord,
+    LIMIT,
+};
 
 use super::{by_hand, config, execute, real, trace, DECLINED, OK, START, STOP};
 
@@ -50,6 +53,18 @@ fn any_starts_the_lowest_and_stops_the_highest_once_in_a_cooldown() {
     });
     until(STOP, STOP_CALL, 2);
     assert_eq!(order(STOP_CALL), ["backend2", "backend1"]);
+}
+
+#[test]
+fn where_nothing_is_managed_every_command_is_declined() {
+    let peers = Peer::start_many(1);
+    let config = Config::new()
+        .load_after(&Consumer::build("traced"))
+        .upstream("backend", format!("traced trace; {}", servers(&peers)))
+        .server("location = /execute { traced_execute backend; } ");
+    let nginx = Nginx::start(&config);
+    assert_eq!(execute(&nginx, START, 0, false), DECLINED);
+    assert_eq!(execute(&nginx, STOP, -1, true), DECLINED);
 }
 
 #[test]
