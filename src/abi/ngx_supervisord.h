@@ -49,8 +49,9 @@
  * Whether a command may be carried out by now; NGX_OK is yes.
  *
  * Called from ngx_supervisord_execute(), and then every 500 ms in the same process until it says yes, for
- * 60 s at most; after that the command is carried out all the same.  The program is starting up or
- * shutting down meanwhile.  Must not block.
+ * 60 s at most.  After that the command is carried out all the same, and so it is when the process is told
+ * to quit or dies: another one does not know whom to ask.  The program is starting up or shutting down
+ * meanwhile.  Must not block.
  */
 typedef ngx_int_t (*ngx_supervisord_checker_pt)(
     ngx_http_upstream_srv_conf_t *uscf, ngx_uint_t backend);
@@ -61,7 +62,8 @@ typedef ngx_int_t (*ngx_supervisord_checker_pt)(
  * Called once for each program when the configuration is complete, in the master (or the single process),
  * before there are workers; then in each worker for each change that it sees, before the next request
  * picks a peer.  Changes that follow each other at once may be told as one.  It may come while a request
- * is in peer.init: flip flags of your own, never resume a request from it.
+ * is in peer.init: flip flags of your own, never resume a request from it.  Commands that it gives in
+ * the master are refused.
  */
 typedef void (*ngx_supervisord_backend_pt)(ngx_http_upstream_srv_conf_t *uscf,
     ngx_uint_t backend, ngx_uint_t new_status);
