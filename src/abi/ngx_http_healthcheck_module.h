@@ -243,8 +243,8 @@ ngx_http_healthcheck_is_down(ngx_uint_t index, ngx_log_t *log)
  *     worker registers the peers that it asks for; they share the probes of it.  Count: each call wants
  *     one ngx_http_healthcheck_forget_peer().
  *
- * Room: shared memory has it for as many peers again as the whole configuration names, and for 64 at
- *     least.  A peer beyond that is not probed and counts as up, which the log says.
+ * Room: shared memory has it for as many peers again as the whole configuration names, and for 64 with
+ *     those at least.  A peer beyond that is not probed and counts as up, which the log says.
  *
  * Cost: about that of a hash table and, for an address that is new to the machine, a mutex in shared
  *     memory that is not waited for.
