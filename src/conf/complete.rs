@@ -156,6 +156,10 @@ pub(crate) fn watched(
 fn own_bits(upstream: Upstream, health: &UpstreamConf, is_managed: bool) -> Option<usize> {
     // A balancer that registers peers asks for each; nothing is read of what it keeps.
     if health.registration.has_peers() {
+        // With a queue alone there is nothing to ask for, and nginx's own list, if it is that one, says
+        // when a peer is free.
+        let is_queue_alone = !health.is_enabled() && !is_managed;
+        health.has_nginxs_list.set(is_queue_alone && upstream.has_stock_balancer());
         return Some(0);
     }
     let (is_stock, is_monitored) =
