@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
 
+    println!("{}", report::machine());
     let reports: Vec<Report> =
         wanted.iter().map(|(part, run)| Report::of(part, rest, *run)).collect();
     report::close(&reports)

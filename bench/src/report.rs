@@ -1,9 +1,14 @@
 //! Tables for people, a line of JSON for programs, and the figures that must hold.
 
+use std::fs;
 use std::panic::{self, AssertUnwindSafe};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+use std::thread;
 
 use serde_json::{json, Map, Value};
+use support::Environment;
+
+use crate::haproxy::Haproxy;
 
 /// What measures one part: gets the arguments after the part's name.
 pub type Part = fn(&[String], &mut Report);
@@ -174,6 +179,34 @@ impl Figure {
     fn json(&self) -> Value {
         json!({ "name": self.name, "value": self.value, "rule": self.rule, "met": self.met })
     }
+}
+
+/// What the figures come from: the day, the machine, and what else it does.
+pub fn machine() -> String {
+    let said = |program: &str, argument: &str| -> String {
+        let output = Command::new(program).arg(argument).output();
+        let bytes =
+            output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).lines().next().unwrap_or_default().to_owned()
+    };
+    let kernel = said("uname", "-sr");
+    let today = said("date", "-I");
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    let nginx = &Environment::get().version;
+    let haproxy = Haproxy::program().map_or_else(
+        || "no HAProxy".to_owned(),
+        |program| {
+            let version = said(&program.display().to_string(), "-v");
+            version.split(' ').take(3).collect::<Vec<_>>().join(" ")
+        },
+    );
+
+    format!(
+        "{today}: {processors} processors, {kernel}, load average {load} at the start; nginx {nginx}, \
+         {haproxy}"
+    )
 }
 
 /// Prints the closing line, and returns how the program ends.

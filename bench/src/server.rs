@@ -16,6 +16,8 @@ pub enum Kind {
     Haproxy,
     /// nginx with the module, and so many workers.
     Ours(usize),
+    /// nginx without the module, with two workers: it probes nobody.
+    Stock,
 }
 
 /// One that runs. It ends with the value.
@@ -34,9 +36,15 @@ impl Kind {
         match self {
             Kind::Floor => "floor".to_owned(),
             Kind::Haproxy => "haproxy".to_owned(),
+            Kind::Stock => "nginx alone".to_owned(),
             Kind::Ours(1) => "ours, 1 worker".to_owned(),
             Kind::Ours(workers) => format!("ours, {workers} workers"),
         }
+    }
+
+    /// Whether it probes at all.
+    pub fn probes(self) -> bool {
+        self != Kind::Stock
     }
 
     /// Has it probe each peer of a swarm once a second; `None` where it is not to be had.
@@ -49,12 +57,17 @@ impl Kind {
                 Server::Haproxy(Haproxy::start(&setup)?)
             }
             Kind::Ours(workers) => {
-                let body = format!("zone backend 16m; {} {}", check(1000, 1000, 2), lines(swarm));
-                let config = Config::new().workers(workers).main(EVENTS).upstream("backend", body);
-                Server::Nginx(Box::new(Nginx::start(&config)))
+                nginx(&Config::new().workers(workers), &check(1000, 1000, 2), swarm)
             }
+            Kind::Stock => nginx(&Config::new().workers(2).without_module(), "", swarm),
         })
     }
+}
+
+fn nginx(config: &Config, directives: &str, swarm: &Swarm) -> Server {
+    let body = format!("zone backend 16m; {directives} {}", lines(swarm));
+    let config = config.clone().main(EVENTS).upstream("backend", body);
+    Server::Nginx(Box::new(Nginx::start(&config)))
 }
 
 impl Server {
