@@ -10,6 +10,7 @@ pub mod haproxy;
 pub mod load;
 pub mod numbers;
 pub mod probe;
+pub mod reload;
 pub mod report;
 pub mod server;
 pub mod socket;

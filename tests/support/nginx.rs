@@ -58,9 +58,14 @@ impl Nginx {
         Nginx::spawn(&Config::at(port), text)
     }
 
+    /// Starts nginx and does not wait until it serves.
+    pub fn launch(config: &Config) -> Nginx {
+        Nginx::spawn(config, &config.render(Path::new("@DIR@"), 0))
+    }
+
     /// Starts nginx as [`Nginx::start`], with a longer limit for slow wrappers.
     pub fn start_within(limit: Duration, config: &Config) -> Nginx {
-        let mut nginx = Nginx::spawn(config, &config.render(Path::new("@DIR@"), 0));
+        let mut nginx = Nginx::launch(config);
         nginx.await_generation(limit);
         nginx.await_workers(limit, config);
         nginx
