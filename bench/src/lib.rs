@@ -7,6 +7,7 @@
 pub mod cpu;
 pub mod floor;
 pub mod haproxy;
+pub mod hold;
 pub mod load;
 pub mod numbers;
 pub mod probe;

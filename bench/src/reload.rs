@@ -19,7 +19,7 @@ const PEERS: u16 = 8;
 /// The one that fails its probes and would serve, so that a request to it is seen and harms nobody.
 const BAD: usize = 7;
 const FALL: usize = 2;
-const ROUNDS: usize = 1;
+const ROUNDS: usize = 3;
 
 /// Requests per second in a cold start.
 const COLD: u32 = 500;

@@ -48,6 +48,9 @@ pub struct Record {
     pub probes: Vec<Asked>,
     /// When the heads of all other requests were complete.
     pub requests: Vec<Instant>,
+    /// Of those whose paths end with a number, such as `/7`: when the connection was accepted, and the
+    /// number.
+    pub numbers: Vec<(Instant, u32)>,
 }
 
 /// The times of a probe.
