@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 use healthcheck_core::lease::{Holder, Lease, GRACE};
-use healthcheck_core::schedule::latest_next_start;
+use healthcheck_core::schedule::{earliest_on_demand, latest_next_start};
 use healthcheck_core::Msec;
 
 use super::peer::{Held, Peer, Phase};
@@ -77,8 +77,15 @@ impl Worker {
         }
         // A probe in flight is lost with its owner, and begins anew. A reload may have made the
         // delay shorter than what is left of the old one.
-        let latest = if slot.is_in_flight() { 0 } else { check.delay };
+        let flight = slot.flight();
+        let latest = match check.fast_delay_of(slot.health()) {
+            _ if flight.is_under_way() => 0,
+            Some(fast) => fast,
+            None => check.delay,
+        };
         let start = next_due.clamp(now, now.saturating_add(latest));
+        let earliest = |fast| earliest_on_demand(now, flight.started(), fast);
+        let start = start.max(check.fast_delay.map_or(start, earliest));
         self.take_lease(at, lease, start);
     }
 
@@ -89,6 +96,7 @@ impl Worker {
             return;
         };
         let (Some(check), generation) = (&watch.check, watch.generation) else { return };
+        let flight = slot.flight();
         let until = latest_next_start(start, check.delay, check.timeout) + GRACE;
         let mine = Lease::held(self.pid, until);
         if !slot.swap_lease(lease, mine) {
@@ -96,7 +104,7 @@ impl Worker {
         }
         let held = Held { lease: mine, epoch: slot.begin_epoch() };
         slot.set_next_due(start);
-        slot.land();
+        slot.land_lost(flight);
         if lease.pid() != 0 {
             // Its last holder may have been killed between publishing a flip and telling of it.
             generation.fetch_add(1, Ordering::Release);
