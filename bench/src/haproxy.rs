@@ -40,11 +40,19 @@ impl Haproxy {
     /// # Panics
     /// If it does not serve.
     pub fn start(setup: &Setup<'_>) -> Option<Haproxy> {
+        Haproxy::start_within(setup, 10)
+    }
+
+    /// As [`Haproxy::start`], with another number of seconds that a peer may take to answer a request.
+    ///
+    /// # Panics
+    /// If it does not serve.
+    pub fn start_within(setup: &Setup<'_>, seconds: u8) -> Option<Haproxy> {
         let program = Haproxy::program()?;
         let port = Arc::new(Port::reserve());
         let dir = tempfile::Builder::new().prefix("bench-").tempdir().expect("a directory");
         let path = dir.path().join("haproxy.cfg");
-        fs::write(&path, configuration(setup, &port)).expect("a file in the directory");
+        fs::write(&path, configuration(setup, &port, seconds)).expect("a file in the directory");
         let said = File::create(dir.path().join("stderr")).expect("a file in the directory");
 
         let mut command = Command::new(program);
@@ -86,10 +94,10 @@ impl Drop for Haproxy {
     }
 }
 
-fn configuration(setup: &Setup<'_>, port: &Port) -> String {
+fn configuration(setup: &Setup<'_>, port: &Port, seconds: u8) -> String {
     let mut text = format!(
         "global\n  nbthread 2\n  maxconn 4000\n\
-         defaults\n  mode http\n  timeout connect 1s\n  timeout server 10s\n  timeout client 30s\n  \
+         defaults\n  mode http\n  timeout connect 1s\n  timeout server {seconds}s\n  timeout client 30s\n  \
          timeout check 1s\n  retries 0\n  default-server check inter 1s {}\n\
          listen front\n  bind {port} backlog 4096\n  balance roundrobin\n  option httpchk GET /hc\n",
         setup.options

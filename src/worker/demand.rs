@@ -9,7 +9,7 @@ use healthcheck_core::Msec;
 use super::peer::Phase;
 use super::Worker;
 use crate::nginx::address::Address;
-use crate::nginx::process::{has_free_connection, now};
+use crate::nginx::process::{has_free_connection, is_alive, now};
 
 impl Worker {
     /// nginx calls a request to the peer at an address failed. Any number of them cause one probe in a
@@ -19,7 +19,7 @@ impl Worker {
         let Some(one) = self.watches.get(watch).filter(|_| !self.retired) else { return };
         let Some(fast) = one.check.as_ref().and_then(|check| check.fast_delay) else { return };
         let key = Key::of_peer(one.upstream.name(), address.canonical());
-        if one.mirror.note_failure(address) {
+        if one.mirror.note_failure(address) && self.next_look.is_none() {
             self.look_soon();
         }
         let Some((place, slot)) = self.zone.slots.find(key) else { return };
@@ -46,7 +46,8 @@ impl Worker {
             self.wait(at, due);
         } else if !self.retired && self.trouble.pause(now()).is_none() && has_free_connection() {
             self.lose(at);
-            self.take_lease(at, lease, due);
+            // One that lives tells of its flips itself: each telling is work for every process.
+            self.take_lease(at, lease, due, is_alive(lease.pid()));
         }
     }
 }

@@ -86,11 +86,12 @@ impl Worker {
         let start = next_due.clamp(now, now.saturating_add(latest));
         let earliest = |fast| earliest_on_demand(now, flight.started(), fast);
         let start = start.max(check.fast_delay.map_or(start, earliest));
-        self.take_lease(at, lease, start);
+        self.take_lease(at, lease, start, false);
     }
 
-    /// Takes the lease of a peer, if it still is `lease`; the next probe begins at `start`.
-    pub(super) fn take_lease(&mut self, at: usize, lease: Lease, start: Msec) {
+    /// Takes the lease of a peer, if it still is `lease`; the next probe begins at `start`. `is_told` says
+    /// that its last holder has told of every flip that it has published.
+    pub(super) fn take_lease(&mut self, at: usize, lease: Lease, start: Msec, is_told: bool) {
         let Some(peer) = self.peers.get(at) else { return };
         let (Some(slot), Some(watch)) = (self.slot(peer), self.watches.get(peer.watch)) else {
             return;
@@ -105,7 +106,7 @@ impl Worker {
         let held = Held { lease: mine, epoch: slot.begin_epoch() };
         slot.set_next_due(start);
         slot.land_lost(flight);
-        if lease.pid() != 0 {
+        if lease.pid() != 0 && !is_told {
             // Its last holder may have been killed between publishing a flip and telling of it.
             generation.fetch_add(1, Ordering::Release);
         }

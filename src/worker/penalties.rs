@@ -41,7 +41,7 @@ impl Worker {
         let awaits = self.watches.iter().any(|watch| {
             watch.check.as_deref().is_some_and(is_fast) && watch.mirror.awaits_passes()
         });
-        if awaits && self.next_look.is_none() {
+        if awaits {
             self.next_look = Some(now() + LOOK_EVERY);
         }
     }
