@@ -80,8 +80,7 @@ mod tests {
 
     /// A slot whose holder has probed, and the outcomes of its next probes.
     fn probed(outcomes: &[Outcome]) -> (Slot, impl Fn(&Slot, Outcome)) {
-        // SAFETY: a slot consists of atomics, for which zero is valid.
-        let slot: Slot = unsafe { core::mem::zeroed() };
+        let slot = Slot::vacant();
         let epoch = slot.begin_epoch();
         let probe = move |slot: &Slot, outcome| {
             slot.take_off(1);

@@ -89,6 +89,13 @@ pub(crate) struct Published {
 }
 
 impl Slot {
+    /// One that nobody has used.
+    #[cfg(test)]
+    pub(crate) fn vacant() -> Slot {
+        // SAFETY: a slot consists of atomics, for which zero is valid.
+        unsafe { core::mem::zeroed() }
+    }
+
     /// Prepares a vacant record for a new peer: unknown health, nobody's lease since `now`, first
     /// probe at `first_due`.
     pub(crate) fn reset(&self, now: Msec, first_due: Msec) {
@@ -294,14 +301,9 @@ impl Slot {
 mod tests {
     use super::*;
 
-    fn slot() -> Slot {
-        // SAFETY: a slot consists of atomics, for which zero is valid.
-        unsafe { core::mem::zeroed() }
-    }
-
     #[test]
     fn a_worker_whose_lease_was_taken_cannot_publish() {
-        let slot = slot();
+        let slot = Slot::vacant();
         let first = slot.begin_epoch();
         let second = slot.begin_epoch();
         assert!(slot.publish(first, Outcome::BadCode, (1, 1), 5, 1_000).is_none());
@@ -312,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_flip_is_published_with_its_time_and_run() {
-        let slot = slot();
+        let slot = Slot::vacant();
         let epoch = slot.begin_epoch();
         let publish = |at| slot.publish(epoch, Outcome::TimedOut, (2, 2), 7, at).expect("held");
         assert!(publish(1_000).flip.is_none());
@@ -324,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_slot_that_gets_a_new_peer_is_unknown_under_a_new_epoch() {
-        let slot = slot();
+        let slot = Slot::vacant();
         let epoch = slot.begin_epoch();
         assert!(slot.publish(epoch, Outcome::BadBody, (1, 1), 0, 9).is_some());
         slot.reset(500, 700);
@@ -336,7 +338,7 @@ mod tests {
 
     #[test]
     fn the_start_of_the_last_probe_outlives_its_end() {
-        let slot = slot();
+        let slot = Slot::vacant();
         assert!(slot.flight() == Flight(0) && !slot.ask_again());
         slot.take_off(1_234);
         assert!(slot.is_in_flight() && slot.ask_again() && slot.ask_again());
@@ -347,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_lost_probe_lands_unless_another_one_has_begun() {
-        let slot = slot();
+        let slot = Slot::vacant();
         slot.take_off(1_000);
         let lost = slot.flight();
         slot.take_off(1_100);
@@ -359,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_larger_zone_knows_when_the_last_probe_began_and_has_none_in_flight() {
-        let (old, new) = (slot(), slot());
+        let (old, new) = (Slot::vacant(), Slot::vacant());
         old.take_off(1_000);
         new.copy_from(&old, 2_000);
         assert_eq!((new.flight().started(), new.is_in_flight()), (1_000, false));
@@ -367,7 +369,7 @@ mod tests {
 
     #[test]
     fn a_probe_in_flight_may_still_pass() {
-        let slot = slot();
+        let slot = Slot::vacant();
         let epoch = slot.begin_epoch();
         slot.take_off(1_000);
         assert_eq!((slot.passes(), slot.passes_to_come()), (0, 1));
@@ -378,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_lease_is_taken_once() {
-        let slot = slot();
+        let slot = Slot::vacant();
         let (mine, theirs) = (Lease::held(7, 100), Lease::held(8, 100));
         assert!(slot.swap_lease(Lease::default(), mine));
         assert!(!slot.swap_lease(Lease::default(), theirs));
