@@ -5,6 +5,7 @@
 //! clock are this process.
 
 pub mod cpu;
+pub mod detect;
 pub mod floor;
 pub mod haproxy;
 pub mod hold;
