@@ -399,8 +399,11 @@ fn command(config: &Config, dir: &Path, conf: &Path) -> Command {
     command
 }
 
-/// Has the OS end a child when the test's thread goes without doing so.
-pub(crate) fn end_with_the_test() -> io::Result<()> {
+/// Has the OS end a child when the test's thread goes without doing so; called between fork and exec.
+///
+/// # Errors
+/// Those of `prctl`.
+pub fn end_with_the_test() -> io::Result<()> {
     // SAFETY: no pointers.
     if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) } == 0 {
         Ok(())
