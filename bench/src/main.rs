@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use healthcheck_bench::report::{self, Part, Report};
-use healthcheck_bench::{floor, probe};
+use healthcheck_bench::{floor, page, path, probe};
 
 /// Each part by its name, in the order in which they run.
-const PARTS: &[(&str, Part)] = &[("probe", probe::run)];
+const PARTS: &[(&str, Part)] = &[("probe", probe::run), ("path", path::run), ("page", page::run)];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
