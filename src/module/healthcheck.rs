@@ -179,14 +179,38 @@ unsafe extern "C" fn set_status(
 }
 
 /// A request to an upstream with checks or a queue begins: mirrors what changed, then lets nginx
-/// choose a peer.
+/// choose a peer. Most requests find nothing to mirror, and take a way on which nothing can panic.
 pub(super) unsafe extern "C" fn init_peer(
     r: *mut ngx_http_request_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
+    // SAFETY: nginx passes the upstream whose `peer.init` this is, so `create_conf` made its record
+    // and `postconfiguration` set the gate.
+    let upstream = unsafe { Upstream::new(us) };
+    let inner = upstream.and_then(|upstream| {
+        // SAFETY: as above.
+        let conf = unsafe { upstream.srv_conf::<UpstreamConf>(this().ctx_index)? };
+        conf.gate.direct(conf.list_version(upstream))
+    });
+    match inner {
+        // SAFETY: nginx's own `peer.init` of this upstream, with its own arguments.
+        Some(inner) => unsafe { inner(r, us) },
+        // SAFETY: this callback's own arguments.
+        None => unsafe { init_peer_guarded(r, us) },
+    }
+}
+
+/// As `init_peer`, where there is something to mirror, to tell, or to wrap.
+///
+/// # Safety
+/// The arguments are those of the `init_peer` that is running.
+#[inline(never)]
+unsafe fn init_peer_guarded(
+    r: *mut ngx_http_request_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
     let conf = guard("peer.init", None, || {
-        // SAFETY: nginx passes the upstream whose `peer.init` this is, so `create_conf` made its
-        // record and `postconfiguration` set the gate.
+        // SAFETY: passed on.
         let (upstream, conf) = unsafe {
             let upstream = Upstream::new(us)?;
             (upstream, upstream.srv_conf::<UpstreamConf>(this().ctx_index)?)
@@ -197,7 +221,7 @@ pub(super) unsafe extern "C" fn init_peer(
         worker::monitors::tell(conf);
         Some(conf)
     });
-    let Some((conf, inner)) = conf.and_then(|conf| Some((conf, conf.gate.inner.get()?))) else {
+    let Some((conf, inner)) = conf.and_then(|conf| Some((conf, conf.gate.inner()?))) else {
         return ERROR;
     };
     if conf.is_wrapped() {

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 use healthcheck_core::lease::{Holder, Lease, GRACE};
-use healthcheck_core::schedule::latest_next_start;
+use healthcheck_core::schedule::{due_under_new_lease, latest_next_start};
 use healthcheck_core::Msec;
 
 use super::peer::{Held, Peer, Phase};
@@ -78,7 +78,7 @@ impl Worker {
         // A probe in flight is lost with its owner, and begins anew. A reload may have made the
         // delay shorter than what is left of the old one.
         let latest = if slot.is_in_flight() { 0 } else { check.delay };
-        let start = next_due.clamp(now, now.saturating_add(latest));
+        let start = due_under_new_lease(next_due, now, check.delay, latest);
         self.take_lease(at, lease, start);
     }
 
@@ -89,7 +89,8 @@ impl Worker {
             return;
         };
         let (Some(check), generation) = (&watch.check, watch.generation) else { return };
-        let until = latest_next_start(start, check.delay, check.timeout) + GRACE;
+        let first = start.max(now());
+        let until = latest_next_start(first, check.delay, check.timeout) + GRACE;
         let mine = Lease::held(self.pid, until);
         if !slot.swap_lease(lease, mine) {
             return;
