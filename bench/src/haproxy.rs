@@ -27,6 +27,8 @@ pub struct Setup<'a> {
     pub peers: &'a [SocketAddr],
     /// More options of each `server` line besides `check inter 1s fall 2 rise 2`.
     pub options: &'a str,
+    /// Within how many seconds a peer is to answer a request.
+    pub answer_within: u8,
     /// Whether it can be reloaded, as services run it: a master holds the sockets.
     pub reloads: bool,
 }
@@ -121,10 +123,11 @@ fn configuration(setup: &Setup<'_>, port: &Port) -> String {
                    server-state-file @DIR@/state\n";
     let mut text = format!(
         "global\n  nbthread 2\n  maxconn 4000\n{}\
-         defaults\n  mode http\n  timeout connect 1s\n  timeout server 10s\n  timeout client 30s\n  \
+         defaults\n  mode http\n  timeout connect 1s\n  timeout server {}s\n  timeout client 30s\n  \
          timeout check 1s\n  retries 0\n  load-server-state-from-file global\n  default-server check inter 1s fall 2 rise 2 {}\n\
          listen front\n  bind {port} backlog 4096\n  balance roundrobin\n  option httpchk GET /hc\n",
         if setup.reloads { reloads } else { "" },
+        setup.answer_within,
         setup.options
     );
     for (at, peer) in setup.peers.iter().enumerate() {

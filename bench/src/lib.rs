@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod cpu;
+pub mod detect;
 pub mod floor;
 pub mod haproxy;
 pub mod hold;

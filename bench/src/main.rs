@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use healthcheck_bench::report::{self, Part, Report};
-use healthcheck_bench::{floor, hold, page, path, probe, reload};
+use healthcheck_bench::{detect, floor, hold, page, path, probe, reload};
 
 /// Each part by its name, in the order in which they run.
 const PARTS: &[(&str, Part)] = &[
     ("probe", probe::run),
+    ("detect", detect::run),
     ("path", path::run),
     ("page", page::run),
     ("reload", reload::run),

@@ -195,7 +195,12 @@ impl Subject {
             Subject::Ours { zone } => nginx(config, zone, &check(1000, 1000, 2)),
             Subject::Stock => nginx(config.without_module(), true, ""),
             Subject::Haproxy { .. } => {
-                let setup = Setup { peers: swarm.addresses(), options: "", reloads: true };
+                let setup = Setup {
+                    peers: swarm.addresses(),
+                    options: "",
+                    answer_within: 10,
+                    reloads: true,
+                };
                 Haproxy::launch(&setup).map(Server::Haproxy)
             }
         }

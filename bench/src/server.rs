@@ -52,7 +52,12 @@ impl Kind {
         Some(match self {
             Kind::Floor => Server::Floor(Floor::start(swarm)),
             Kind::Haproxy => {
-                let setup = Setup { peers: swarm.addresses(), options: "", reloads: false };
+                let setup = Setup {
+                    peers: swarm.addresses(),
+                    options: "",
+                    answer_within: 10,
+                    reloads: false,
+                };
                 Server::Haproxy(Haproxy::start(&setup)?)
             }
             Kind::Ours(workers) => {

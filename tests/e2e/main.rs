@@ -11,6 +11,7 @@ mod bodies;
 mod configuration;
 mod examples;
 mod exported;
+mod fast;
 mod harness;
 mod helpers;
 mod hold;
