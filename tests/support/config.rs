@@ -112,6 +112,12 @@ impl Config {
         self
     }
 
+    /// Logs nothing below `warn`: a long test reads its log often.
+    pub fn quiet(mut self) -> Config {
+        self.level = "warn";
+        self
+    }
+
     /// Logs at debug level; needs an nginx with `--with-debug`.
     pub fn debug(mut self) -> Config {
         self.level = "debug";

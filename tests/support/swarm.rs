@@ -1,15 +1,18 @@
-//! Very many healthy peers in one thread.
+//! Very many peers in one thread.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-/// Peers on the addresses 127.1.x.y, all on one port. Every request gets a 200 and a close.
+use crate::peer::PROBE_PATH;
+
+/// Peers on the addresses 127.1.x.y, all on one port. Every request gets a 200 and a close, until a
+/// peer is told to fail its probes.
 #[derive(Debug)]
 pub struct Swarm {
     addresses: Vec<SocketAddr>,
@@ -19,8 +22,12 @@ pub struct Swarm {
 
 #[derive(Debug)]
 struct Shared {
-    /// When each request to each peer came.
+    /// When each probe of each peer came.
     times: Mutex<Vec<Vec<Instant>>>,
+    /// How many other requests each peer got.
+    requests: Vec<AtomicUsize>,
+    /// Which peers fail their probes.
+    sick: Vec<AtomicBool>,
     stopping: AtomicBool,
 }
 
@@ -38,6 +45,8 @@ impl Swarm {
             .collect::<Vec<_>>();
         let shared = Arc::new(Shared {
             times: Mutex::new(vec![Vec::new(); addresses.len()]),
+            requests: addresses.iter().map(|_| AtomicUsize::new(0)).collect(),
+            sick: addresses.iter().map(|_| AtomicBool::new(false)).collect(),
             stopping: AtomicBool::new(false),
         });
         let thread = {
@@ -53,7 +62,17 @@ impl Swarm {
         &self.addresses
     }
 
-    /// When the requests to each peer came, in the order of [`Swarm::addresses`].
+    /// Has a peer answer probes with 200 or 500.
+    pub fn healthy(&self, peer: usize, healthy: bool) {
+        self.shared.sick[peer].store(!healthy, Ordering::Relaxed);
+    }
+
+    /// How many requests that are no probes a peer has got.
+    pub fn requests(&self, peer: usize) -> usize {
+        self.shared.requests[peer].load(Ordering::Relaxed)
+    }
+
+    /// When the probes of each peer came, in the order of [`Swarm::addresses`].
     pub fn times(&self) -> Vec<Vec<Instant>> {
         self.shared.times.lock().expect("the thread does not panic").clone()
     }
@@ -91,6 +110,7 @@ fn listen(count: u16) -> Vec<TcpListener> {
 }
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nfine";
+const SICK: &[u8] = b"HTTP/1.1 500 Sick\r\nContent-Length: 4\r\nConnection: close\r\n\r\nsick";
 
 fn serve(listeners: &[TcpListener], shared: &Shared) {
     let epoll = Epoll::new();
@@ -134,14 +154,28 @@ impl Connection {
                 self.head.extend_from_slice(&buffer[..count]);
                 let complete = self.head.ends_with(b"\r\n\r\n");
                 if complete {
-                    let mut times = shared.times.lock().expect("the test does not panic with it");
-                    times[self.peer].push(Instant::now());
                     // A client that went away gets no answer.
-                    let _ = self.stream.write_all(ANSWER);
+                    let _ = self.stream.write_all(self.answer(shared));
                 }
                 complete
             }
             Err(error) => error.kind() != ErrorKind::WouldBlock,
+        }
+    }
+
+    /// Counts a complete request; what is answered to it.
+    fn answer(&self, shared: &Shared) -> &'static [u8] {
+        let path = self.head.split(|&byte| byte == b' ').nth(1);
+        if path != Some(PROBE_PATH.as_bytes()) {
+            shared.requests[self.peer].fetch_add(1, Ordering::Relaxed);
+            return ANSWER;
+        }
+        let mut times = shared.times.lock().expect("the test does not panic with it");
+        times[self.peer].push(Instant::now());
+        if shared.sick[self.peer].load(Ordering::Relaxed) {
+            SICK
+        } else {
+            ANSWER
         }
     }
 }
@@ -199,5 +233,19 @@ mod tests {
             assert_eq!(Request::get("/hc").send(address).expect("an answer").text(), "fine");
         }
         assert!(swarm.times().iter().all(|times| times.len() == 1));
+    }
+
+    #[test]
+    fn a_sick_peer_of_a_swarm_fails_its_probes_alone() {
+        let swarm = Swarm::start(2);
+        let status = |peer: usize, path: &str| {
+            Request::get(path).send(swarm.addresses()[peer]).expect("an answer").status
+        };
+
+        swarm.healthy(1, false);
+        assert_eq!((status(0, "/hc"), status(1, "/hc"), status(1, "/")), (200, 500, 200));
+        assert_eq!((swarm.requests(0), swarm.requests(1)), (0, 1));
+        swarm.healthy(1, true);
+        assert_eq!(status(1, "/hc"), 200);
     }
 }
