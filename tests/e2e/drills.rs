@@ -20,7 +20,7 @@ mod zone_full;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use support::{process, say, Nginx, Random};
+use support::{process, say, skip, Nginx, Random};
 
 /// One drill, from its seed to its figures.
 struct Drill {
@@ -57,6 +57,14 @@ fn name() -> String {
 /// Whether the long form is wanted.
 fn is_long() -> bool {
     std::env::var_os("TEST_LONG").is_some()
+}
+
+/// Whether a drill that has no short form is to run; if not, says so.
+fn long_only() -> bool {
+    if !is_long() {
+        skip("a drill of the long form: tests/drills --long");
+    }
+    is_long()
 }
 
 /// How much of something there is in the short form and in the long one.

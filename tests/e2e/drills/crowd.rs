@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 use support::swarm::Swarm;
 use support::{check, wait_until, Config, Nginx, LIMIT};
 
+use super::either;
+
 /// From the start of one probe to the start of the next, ms.
-pub(super) const DELAY: u32 = 500;
+pub(super) const DELAY: u32 = 300;
 
 /// What a probe may take, ms.
-pub(super) const TIMEOUT: u32 = 2_000;
+pub(super) const TIMEOUT: u32 = 1_500;
 
 /// A swarm, the first peers of which fail their probes.
 pub(super) struct Crowd {
@@ -99,7 +101,12 @@ impl Crowd {
         peers.map(gap).max().unwrap_or_default()
     }
 
-    /// Probes of each of these peers within `period` from now on, per delay: the least and the most.
+    /// Probes per delay of each of these peers in a while from now on: the least and the most.
+    pub(super) fn settled_rate(&self, peers: impl Iterator<Item = usize>) -> (f64, f64) {
+        self.rate(peers, either(Duration::from_millis(1_500), Duration::from_secs(6)))
+    }
+
+    /// As [`Crowd::settled_rate`], within `period`.
     pub(super) fn rate(
         &self,
         peers: impl Iterator<Item = usize>,

@@ -1,1 +1,5 @@
-//! TODO
+//! Drills of the long form alone.
+
+mod disk;
+mod many;
+mod upgrade;

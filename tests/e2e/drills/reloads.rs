@@ -1,7 +1,5 @@
 //! The configuration is loaded again and again under load, with servers added, removed and reordered.
 
-use std::time::Duration;
-
 use support::{Config, Nginx, LIMIT};
 
 use super::crowd::Crowd;
@@ -85,10 +83,10 @@ fn reloads(zone: &str, reloads: usize) {
 
     // The last configuration's peers and no others, once a period each.
     crowd.wait_probed(listed.iter().copied(), 3);
-    let (least, most) = crowd.rate(listed.iter().copied(), Duration::from_secs(3));
+    let (least, most) = crowd.settled_rate(listed.iter().copied());
     assert!(most < 1.5, "{most} probes a period: two configurations probe one peer");
     let others: Vec<usize> = (0..usize::from(POOL)).filter(|peer| !listed.contains(peer)).collect();
-    let (_, strangers) = crowd.rate(others.into_iter(), Duration::from_secs(1));
+    let (_, strangers) = crowd.settled_rate(others.into_iter());
     assert!(strangers == 0.0, "a peer that no configuration lists is probed");
     let size = sizes[1].flat_since(&sizes[0], 1_000);
     nginx.quit_within(LIMIT);
