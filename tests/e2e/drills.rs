@@ -105,6 +105,11 @@ impl Size {
         }
     }
 
+    /// Shared memory in all.
+    fn zone_bytes(&self) -> u64 {
+        self.zones.iter().sum()
+    }
+
     /// Asserts that nothing has grown since `before`; returns what to say of it. `each`: so much may
     /// memory differ for reasons of its own, KiB.
     #[track_caller]
@@ -130,7 +135,7 @@ impl Size {
             self.descriptors,
             before.worker_kib,
             self.worker_kib,
-            self.zones.iter().sum::<u64>() / 1024
+            self.zone_bytes() / 1024
         )
     }
 }

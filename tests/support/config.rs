@@ -194,6 +194,11 @@ impl Config {
         self.workers
     }
 
+    /// The whole text for an nginx whose files are in `dir`, to be started by the test itself.
+    pub fn text(&self, dir: &Path) -> String {
+        self.render(dir, 0)
+    }
+
     pub(crate) fn port(&self) -> &Arc<Port> {
         &self.port
     }

@@ -44,6 +44,9 @@ fn free_of_dead_lock(nginx: &mut Nginx, config: &Config) {
     assert!(spins, "requests are stuck, and no worker waits for a lock");
     nginx.signal_reload(config);
     nginx.await_generation(LIMIT);
+    // nginx puts another worker in the place of an old one that dies before it was told to end, which
+    // is a tenth of a second after the new ones began.
+    std::thread::sleep(Duration::from_millis(500));
     for pid in stuck.into_iter().filter(|&pid| process::is_alive(pid)) {
         nginx.kill9(pid);
     }

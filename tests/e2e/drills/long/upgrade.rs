@@ -4,11 +4,17 @@
 //! requests that it gets, and knows what it was told. Programs must not be scaled twice for it.
 
 use std::fs;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use support::scripted_supervisord::{START, STOP};
 use support::swarm::Swarm;
-use support::{check, holds_for, process, wait_for, wait_until, Config, Nginx, ScriptedSupervisord, LIMIT};
+use support::{
+    check, holds_for, process, wait_for, wait_until, Config, Environment, Port, ScriptedSupervisord,
+    LIMIT,
+};
 
 use crate::drills::traffic::{Served, Traffic};
 use crate::drills::{long_only, Drill};
@@ -28,26 +34,73 @@ const HIGH: u32 = 460;
 /// How long two generations go on side by side: many intervals of the load.
 const TOGETHER: Duration = Duration::from_secs(8);
 
+/// An nginx that has left its parent, as only such a one takes USR2, and the master that it makes. All
+/// of their processes end with the value.
+struct Daemon {
+    dir: tempfile::TempDir,
+    old: u32,
+}
+
+impl Daemon {
+    fn start(config: &Config) -> Daemon {
+        let dir = tempfile::tempdir().expect("a folder");
+        let text = config.text(dir.path()).replace("daemon off;", "daemon on;");
+        let conf = dir.path().join("nginx.conf");
+        fs::write(&conf, text).expect("a file in the folder");
+        let status = Command::new(&Environment::get().nginx)
+            .args(["-p".as_ref(), dir.path().as_os_str(), "-c".as_ref(), conf.as_os_str()])
+            .args(["-e".as_ref(), dir.path().join("error.log").as_os_str()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("nginx starts");
+        let mut daemon = Daemon { dir, old: 0 };
+        assert!(status.success(), "{}", daemon.log());
+        daemon.old = wait_for(LIMIT, "a file with its number", || daemon.running());
+        daemon
+    }
+
+    /// The master that the file names.
+    fn running(&self) -> Option<u32> {
+        fs::read_to_string(self.dir.path().join("nginx.pid")).ok()?.trim().parse().ok()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("error.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let log = self.log();
+        for master in self.running().into_iter().chain([self.old]).filter(|&pid| pid != 0) {
+            let _ = process::signal(master, libc::SIGTERM);
+        }
+        let start = Instant::now();
+        while start.elapsed() < LIMIT && process::signal_group(self.old, 0).is_ok() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        if self.old != 0 {
+            // Its own session, so nobody else's processes.
+            let _ = process::signal_group(self.old, libc::SIGKILL);
+        }
+        if std::thread::panicking() {
+            eprintln!("---- error log\n{log}----");
+        } else {
+            for never in ["[alert]", "[crit]", "[emerg]", "panicked at"] {
+                assert!(!log.contains(never), "{log}");
+            }
+        }
+    }
+}
+
 struct Rig {
-    /// Ends before `nginx`, whose log is read last.
-    new: Option<Master>,
-    nginx: Nginx,
+    daemon: Daemon,
+    address: SocketAddr,
     supervisord: ScriptedSupervisord,
     swarm: Swarm,
     served: Vec<Served>,
-}
-
-/// The master of the new binary, a child of the old one; it ends with the value.
-struct Master(u32);
-
-impl Drop for Master {
-    fn drop(&mut self) {
-        if process::is_alive(self.0) {
-            let _ = process::signal(self.0, libc::SIGTERM);
-            let pid = self.0;
-            wait_until(LIMIT, "the new master ends", || !process::is_alive(pid));
-        }
-    }
 }
 
 impl Rig {
@@ -60,18 +113,21 @@ impl Rig {
              supervisord_load_interval 1000; supervisord_cooldown 300; queue 100 timeout=5s; {} {lines}",
             check(300, 2_000, 2)
         );
-        let config = Config::new()
+        let port = Arc::new(Port::reserve());
+        let config = Config::at(&port)
             .workers(2)
             .shared_socket()
             .main("events { worker_connections 2048; }")
             .upstream("backend", body);
 
-        Rig { new: None, nginx: Nginx::start(&config), supervisord, swarm, served: Vec::new() }
+        let (daemon, address) = (Daemon::start(&config), port.address());
+        wait_until(LIMIT, "its workers", || Rig::workers_of(daemon.old) == 2);
+        Rig { daemon, address, supervisord, swarm, served: Vec::new() }
     }
 
     /// Waits until so many programs run, and returns the traffic of so many requests a second.
     fn traffic(&self, rate: u32, running: usize) -> Traffic {
-        let traffic = Traffic::start(rate, self.nginx.address(), "/backend/");
+        let traffic = Traffic::start(rate, self.address, "/backend/");
         wait_until(LIMIT, &format!("{running} programs for {rate} requests/s"), || {
             self.running() == running
         });
@@ -105,11 +161,6 @@ impl Rig {
         });
     }
 
-    fn pid_file(&self) -> Option<u32> {
-        let text = fs::read_to_string(self.nginx.dir().join("nginx.pid")).ok()?;
-        text.trim().parse().ok()
-    }
-
     fn workers_of(master: u32) -> usize {
         process::children(master)
             .iter()
@@ -118,20 +169,26 @@ impl Rig {
     }
 
     /// USR2: a new master and its workers, beside the old ones.
-    fn upgrade(&mut self) -> u32 {
-        let old = self.nginx.pid();
+    fn upgrade(&self) -> u32 {
+        let old = self.daemon.old;
         process::signal(old, libc::SIGUSR2).expect("nginx lives");
-        let new = wait_for(LIMIT, "a new master", || self.pid_file().filter(|&pid| pid != old));
-        self.new = Some(Master(new));
+        let new =
+            wait_for(LIMIT, "a new master", || self.daemon.running().filter(|&pid| pid != old));
         wait_until(LIMIT, "its workers", || Rig::workers_of(new) == 2);
         new
     }
 
     /// WINCH: the old master's workers go.
     fn retire_old(&self) {
-        let old = self.nginx.pid();
+        let old = self.daemon.old;
         process::signal(old, libc::SIGWINCH).expect("nginx lives");
         wait_until(LIMIT, "the old workers are gone", || Rig::workers_of(old) == 0);
+    }
+
+    /// QUIT: a master and its workers end.
+    fn end(&self, master: u32) {
+        process::signal(master, libc::SIGQUIT).expect("it lives");
+        wait_until(LIMIT, "it ends", || !process::is_alive(master));
     }
 
     /// Probes of the peers per period from now on, summed over who probes.
@@ -174,7 +231,7 @@ fn an_upgrade_scales_no_program_twice() {
     let before = rig.commands();
     let traffic = rig.traffic(HIGH, 5);
     assert!(rig.commands().0 - before.0 <= 5, "{:?} after {before:?}", rig.commands());
-    rig.nginx.quit_within(LIMIT);
+    rig.end(rig.daemon.old);
     rig.is_steady(TOGETHER, 5);
     rig.stop(traffic);
     wait_until(LIMIT, "an idle upstream shrinks", || rig.running() == 0);
@@ -199,7 +256,7 @@ fn load_that_grows_between_two_generations_is_scaled_for_once() {
     let traffic = rig.traffic(LOW, 3);
     rig.upgrade();
     rig.stop(traffic);
-    let traffic = Traffic::start(HIGH * 2, rig.nginx.address(), "/backend/");
+    let traffic = Traffic::start(HIGH * 2, rig.address, "/backend/");
     let mut most = 0;
     holds_for(TOGETHER, "no more than there are", || {
         most = most.max(rig.running());
@@ -210,7 +267,7 @@ fn load_that_grows_between_two_generations_is_scaled_for_once() {
     rig.stop(traffic);
     let traffic = rig.traffic(HIGH, rig.running());
     rig.is_steady(TOGETHER, usize::from(PROGRAMS));
-    rig.nginx.quit_within(LIMIT);
+    rig.end(rig.daemon.old);
     rig.stop(traffic);
     let (starts, stops) = rig.commands();
     assert_eq!(rig.failures(), 0, "{}", rig.report());
@@ -236,13 +293,12 @@ fn an_upgrade_that_is_taken_back_scales_no_program_twice() {
     rig.stop(traffic);
     // What happens meanwhile, the old generation does not know.
     let traffic = rig.traffic(HIGH, 5);
-    process::signal(rig.nginx.pid(), libc::SIGHUP).expect("nginx lives");
-    let old = rig.nginx.pid();
+    let old = rig.daemon.old;
+    process::signal(old, libc::SIGHUP).expect("nginx lives");
     wait_until(LIMIT, "the old master's workers again", || Rig::workers_of(old) == 2);
     rig.is_steady(TOGETHER, 5);
-    process::signal(new, libc::SIGQUIT).expect("the new master lives");
-    wait_until(LIMIT, "the new master ends", || !process::is_alive(new));
-    wait_until(LIMIT, "the old master has its file again", || rig.pid_file() == Some(old));
+    rig.end(new);
+    wait_until(LIMIT, "the old master has its file again", || rig.daemon.running() == Some(old));
     rig.is_steady(TOGETHER, 5);
     rig.stop(traffic);
 
@@ -266,7 +322,7 @@ fn a_program_that_both_generations_want_is_started_once() {
 
     rig.upgrade();
     rig.supervisord.delay("backend0", Duration::from_secs(1));
-    let traffic = Traffic::start(100, rig.nginx.address(), "/backend/");
+    let traffic = Traffic::start(60, rig.address, "/backend/");
     wait_until(LIMIT, "requests are served", || traffic.answered() > 100);
     rig.is_steady(TOGETHER / 2, 1);
     rig.retire_old();
