@@ -67,11 +67,9 @@ fn older_master() -> Option<u32> {
     // SAFETY: nginx's running cycle is complete while it serves; the core module's record has the
     // path, which ends with a NUL that its length counts.
     let path = unsafe {
-        let core = super::conf::record::<ngx_core_conf_t>(
-            (*ngx_cycle).conf_ctx.cast(),
-            (*(&raw const ngx_core_module)).index,
-        )?;
-        super::conf::text(&core.oldpid)
+        let core = &raw const ngx_core_module;
+        let conf = (*ngx_cycle).conf_ctx.cast();
+        super::conf::text(&super::conf::record::<ngx_core_conf_t>(conf, (*core).index)?.oldpid)
     };
     let path = Path::new(OsStr::from_bytes(path.split(|&byte| byte == 0).next()?));
     fs::read_to_string(path).ok()?.trim().parse().ok()

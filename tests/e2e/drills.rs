@@ -41,7 +41,11 @@ impl Drill {
     /// Ends it with its line of figures.
     fn end(self, figures: impl Display) {
         let seconds = self.started.elapsed().as_secs_f64();
-        say(&format!("FIGURES: {} (seed {}, {seconds:.1} s): {figures}", name(), self.random.seed()));
+        say(&format!(
+            "FIGURES: {} (seed {}, {seconds:.1} s): {figures}",
+            name(),
+            self.random.seed()
+        ));
     }
 
     /// A pause that is shorter than `limit` milliseconds.

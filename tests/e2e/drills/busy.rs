@@ -10,7 +10,7 @@ use super::crowd::Crowd;
 use super::traffic::Traffic;
 use super::{either, Drill};
 
-const PEERS: u16 = 200;
+const PEERS: usize = 200;
 
 /// Processes that want all the time there is; they end with the value.
 struct Spinners(Vec<Child>);
@@ -58,8 +58,8 @@ fn no_peer_is_called_sick_because_the_processors_are_busy() {
     let traffic = Traffic::start(500, nginx.address(), "/backend/");
     let start = Instant::now();
     let period = either(Duration::from_secs(5), Duration::from_secs(60));
-    let (least, most) = crowd.rate(0..usize::from(PEERS), period);
-    let gap = crowd.longest_gap(0..usize::from(PEERS), start);
+    let (least, most) = crowd.rate(0..PEERS, period);
+    let gap = crowd.longest_gap(0..PEERS, start);
     // A peer that is down is found all the same.
     let victim = 100;
     crowd.swarm.healthy(victim, false);

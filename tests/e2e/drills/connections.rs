@@ -27,7 +27,7 @@ fn clients(nginx: &Nginx, count: usize) -> Vec<TcpStream> {
 #[test]
 fn no_peer_is_called_sick_for_want_of_connections_and_probes_take_none_from_requests() {
     let drill = Drill::begin();
-    let crowd = Crowd::start(PEERS as u16, 1);
+    let crowd = Crowd::start(PEERS, 1);
     let events = format!("events {{ worker_connections {CONNECTIONS}; }}");
     let config = Config::new().workers(1).main(&events).upstream("backend", crowd.all(""));
     let mut nginx = crowd.nginx(&config);

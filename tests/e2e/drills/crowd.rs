@@ -21,8 +21,8 @@ pub(super) struct Crowd {
 
 impl Crowd {
     /// `count` peers; the first `sick` of them fail their probes.
-    pub(super) fn start(count: u16, sick: usize) -> Crowd {
-        let swarm = Swarm::start(count);
+    pub(super) fn start(count: usize, sick: usize) -> Crowd {
+        let swarm = Swarm::start(u16::try_from(count).expect("addresses for all"));
         for peer in 0..sick {
             swarm.healthy(peer, false);
         }
@@ -107,11 +107,7 @@ impl Crowd {
     }
 
     /// As [`Crowd::settled_rate`], within `period`.
-    pub(super) fn rate(
-        &self,
-        peers: impl Iterator<Item = usize>,
-        period: Duration,
-    ) -> (f64, f64) {
+    pub(super) fn rate(&self, peers: impl Iterator<Item = usize>, period: Duration) -> (f64, f64) {
         let start = Instant::now();
         std::thread::sleep(period);
         let end = Instant::now();

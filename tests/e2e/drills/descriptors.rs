@@ -16,7 +16,7 @@ const DESCRIPTORS: usize = 60;
 #[test]
 fn no_peer_is_called_sick_for_want_of_descriptors() {
     let drill = Drill::begin();
-    let crowd = Crowd::start(PEERS as u16, 1);
+    let crowd = Crowd::start(PEERS, 1);
     let limit = format!("worker_rlimit_nofile {DESCRIPTORS}; events {{ worker_connections 512; }}");
     let config = Config::new().workers(2).main(&limit).upstream("backend", crowd.all(""));
     let mut nginx = crowd.nginx(&config);

@@ -6,7 +6,7 @@ use super::crowd::Crowd;
 use super::traffic::Traffic;
 use super::{either, Drill, Size};
 
-const PEERS: u16 = 20;
+const PEERS: usize = 20;
 
 #[test]
 fn the_module_comes_and_goes_by_reload_without_a_failed_request() {
@@ -18,9 +18,8 @@ fn the_module_comes_and_goes_by_reload_without_a_failed_request() {
         .quiet()
         .main("events { worker_connections 2048; }");
     let with = base.clone().upstream("backend", crowd.all("zone backend 256k;"));
-    let lines: String = (0..usize::from(PEERS))
-        .map(|peer| format!("server {} max_fails=0; ", crowd.name(peer)))
-        .collect();
+    let lines: String =
+        (0..PEERS).map(|peer| format!("server {} max_fails=0; ", crowd.name(peer))).collect();
     let without = base.without_module().upstream("backend", format!("zone backend 256k; {lines}"));
     let rounds = either(5, 200);
     let mut nginx = crowd.nginx(&with);
@@ -31,7 +30,8 @@ fn the_module_comes_and_goes_by_reload_without_a_failed_request() {
     for round in 0..rounds {
         nginx.reload(&without);
         assert_eq!(process::shared_mappings(nginx.pid()).len(), zones - 1);
-        let maps = std::fs::read_to_string(format!("/proc/{}/maps", nginx.pid())).expect("it lives");
+        let maps =
+            std::fs::read_to_string(format!("/proc/{}/maps", nginx.pid())).expect("it lives");
         assert!(!maps.contains("healthcheck_module"), "the module's file is still loaded");
         assert_eq!(Request::get("/status").send(nginx.address()).expect("an answer").status, 404);
         let probes: Vec<usize> = crowd.swarm.times().iter().map(Vec::len).collect();

@@ -7,7 +7,7 @@ use super::traffic::Traffic;
 use super::{either, Drill, Size};
 
 /// Peers that there are; more than a first zone has room for.
-const POOL: u16 = 400;
+const POOL: usize = 400;
 
 /// Peers that fail their probes, and are in every configuration.
 const SICK: usize = 3;
@@ -28,7 +28,7 @@ fn change(drill: &mut Drill, listed: &mut Vec<usize>) {
         }
     }
     while listed.len() < LISTED {
-        let peer = random.below(usize::from(POOL));
+        let peer = random.below(POOL);
         if !listed.contains(&peer) {
             listed.push(peer);
         }
@@ -91,7 +91,7 @@ fn reloads(zone: &str, reloads: usize) {
     crowd.wait_probed(listed.iter().copied(), 3);
     let (least, most) = crowd.settled_rate(listed.iter().copied());
     assert!(most < 1.5, "{most} probes a period: two configurations probe one peer");
-    let others: Vec<usize> = (0..usize::from(POOL)).filter(|peer| !listed.contains(peer)).collect();
+    let others: Vec<usize> = (0..POOL).filter(|peer| !listed.contains(peer)).collect();
     let (_, strangers) = crowd.settled_rate(others.into_iter());
     assert!(strangers == 0.0, "a peer that no configuration lists is probed");
     let size = sizes[1].flat_since(&sizes[0], 1_000);

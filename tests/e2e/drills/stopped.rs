@@ -14,7 +14,7 @@ const PEERS: usize = 40;
 #[test]
 fn a_worker_that_stands_still_loses_its_peers_and_its_verdicts() {
     let mut drill = Drill::begin();
-    let crowd = Crowd::start(PEERS as u16, 1);
+    let crowd = Crowd::start(PEERS, 1);
     let config = Config::new()
         .workers(WORKERS)
         .shared_socket()

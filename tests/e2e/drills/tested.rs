@@ -9,7 +9,7 @@ use super::crowd::Crowd;
 use super::traffic::Traffic;
 use super::{either, Drill, Size};
 
-const PEERS: u16 = 40;
+const PEERS: usize = 40;
 
 /// `nginx -t` with the files of `nginx`.
 fn test(nginx: &Nginx) {
@@ -35,7 +35,7 @@ fn a_configuration_test_leaves_the_nginx_that_runs_alone() {
         .main("events { worker_connections 2048; }")
         .upstream("backend", crowd.all("zone backend 256k;"));
     let mut nginx = crowd.nginx(&config);
-    let peers = 0..usize::from(PEERS);
+    let peers = 0..PEERS;
     let state = |nginx: &Nginx| {
         let rows = nginx.status().peers.into_iter();
         rows.map(|row| (row.name, row.down, row.last_change)).collect::<Vec<_>>()
@@ -67,7 +67,12 @@ fn a_configuration_test_leaves_the_nginx_that_runs_alone() {
     assert_eq!(served.failures(), 0, "{served}");
     assert_eq!(crowd.sick_requests(), 0);
     let after = Size::of(&nginx).flat_since(&size, 1_000);
-    assert_eq!(nginx.log_lines("healthcheck").len(), lines, "{:#?}", nginx.log_lines("healthcheck"));
+    assert_eq!(
+        nginx.log_lines("healthcheck").len(),
+        lines,
+        "{:#?}",
+        nginx.log_lines("healthcheck")
+    );
 
     // Nor does it spoil the next reload.
     nginx.reload(&config);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use support::Request;
 
 /// Clients; so many requests at most are under way.
-const CLIENTS: usize = 16;
+const CLIENTS: u32 = 16;
 
 /// Requests in the background until stopped, each on a connection of its own.
 pub(super) struct Traffic {
@@ -130,11 +130,12 @@ impl fmt::Display for Served {
     }
 }
 
-fn client(number: usize, rate: u32, to: SocketAddr, path: &str, shared: &Shared) {
+fn client(number: u32, rate: u32, to: SocketAddr, path: &str, shared: &Shared) {
     let between = Duration::from_secs(1) / rate;
     let source = Ipv4Addr::new(127, 0, u8::try_from(number).expect("a small number"), 9);
+    let under_way = &shared.under_way[number as usize];
     let mut own = Served::default();
-    let mut next = between * u32::try_from(number).expect("a small number");
+    let mut next = between * number;
 
     while shared.running.load(Ordering::Relaxed) {
         let now = shared.started.elapsed();
@@ -142,11 +143,11 @@ fn client(number: usize, rate: u32, to: SocketAddr, path: &str, shared: &Shared)
             thread::sleep(next - now);
         } else if now - next > Duration::from_secs(1) {
             own.late += 1;
-            next += between * CLIENTS as u32;
+            next += between * CLIENTS;
             continue;
         }
-        next += between * CLIENTS as u32;
-        shared.under_way[number].store(shared.now(), Ordering::Relaxed);
+        next += between * CLIENTS;
+        under_way.store(shared.now(), Ordering::Relaxed);
         let begun = Instant::now();
         let answer = Request::get(path).from(source).send(to);
         own.sent += 1;
@@ -158,7 +159,7 @@ fn client(number: usize, rate: u32, to: SocketAddr, path: &str, shared: &Shared)
             Ok(answer) => *own.failed.entry(answer.status.to_string()).or_default() += 1,
             Err(error) => *own.failed.entry(error.kind().to_string()).or_default() += 1,
         }
-        shared.under_way[number].store(0, Ordering::Relaxed);
+        under_way.store(0, Ordering::Relaxed);
         shared.answered.fetch_add(1, Ordering::Relaxed);
     }
     let mut served = shared.served.lock().expect("no client panics");

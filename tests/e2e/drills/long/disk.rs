@@ -66,8 +66,10 @@ fn a_full_disk_costs_log_lines_and_nothing_else() {
     }
     let drill = Drill::begin();
     let disk = SmallDisk::mount();
-    let log = disk.as_ref().map_or(PathBuf::from("/dev/full"), |disk| disk.path().join("error.log"));
-    let access = disk.as_ref().map_or(PathBuf::from("/dev/full"), |disk| disk.path().join("access"));
+    let log =
+        disk.as_ref().map_or(PathBuf::from("/dev/full"), |disk| disk.path().join("error.log"));
+    let access =
+        disk.as_ref().map_or(PathBuf::from("/dev/full"), |disk| disk.path().join("access"));
     let crowd = Crowd::start(20, 2);
     let config = Config::new()
         .workers(2)

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use support::scripted_supervisord::{START, STOP};
 use support::swarm::Swarm;
 use support::{
-    check, holds_for, process, wait_for, wait_until, Config, Environment, Port, ScriptedSupervisord,
-    LIMIT,
+    check, holds_for, process, wait_for, wait_until, Config, Environment, Port,
+    ScriptedSupervisord, LIMIT,
 };
 
 use crate::drills::traffic::{Served, Traffic};
@@ -141,9 +141,8 @@ impl Rig {
 
     /// Programs that supervisord runs.
     fn running(&self) -> usize {
-        let runs = |number: &u16| {
-            self.supervisord.state_of(&format!("backend{number}")) == "RUNNING"
-        };
+        let runs =
+            |number: &u16| self.supervisord.state_of(&format!("backend{number}")) == "RUNNING";
         (0..PROGRAMS).filter(runs).count()
     }
 
