@@ -324,6 +324,12 @@ fn a_program_that_both_generations_want_is_started_once() {
     let traffic = Traffic::start(60, rig.address, "/backend/");
     wait_until(LIMIT, "requests are served", || traffic.answered() > 100);
     rig.is_steady(TOGETHER / 2, 1);
+    // Both see that it has crashed.
+    rig.supervisord.set_state("backend0", "EXITED");
+    wait_until(LIMIT, "it runs again", || rig.running() == 1);
+    // The other generation asks for the same.
+    std::thread::sleep(Duration::from_secs(2));
+    rig.is_steady(TOGETHER / 2, 1);
     rig.retire_old();
     rig.is_steady(TOGETHER / 2, 1);
     rig.stop(traffic);
@@ -332,7 +338,7 @@ fn a_program_that_both_generations_want_is_started_once() {
     assert!(started.iter().all(|program| program == "backend0"), "{started:?}");
     assert_eq!(rig.failures(), 0, "{}", rig.report());
     drill.end(format_args!(
-        "{} programs run after {} starts of the same one; {}",
+        "{} program runs after a crash and {} starts of the same one; {}",
         rig.running(),
         started.len(),
         rig.report()
