@@ -18,7 +18,7 @@ fn a_worker_that_stands_still_loses_its_peers_and_its_verdicts() {
     let config = Config::new()
         .workers(WORKERS)
         .shared_socket()
-        .main("events { worker_connections 2048; accept_mutex on; }")
+        .main("events { worker_connections 2048; }")
         .upstream("backend", crowd.all(""));
     let nginx = crowd.nginx(&config);
     let workers = nginx.workers();
@@ -43,7 +43,7 @@ fn a_worker_that_stands_still_loses_its_peers_and_its_verdicts() {
     let mut taken_over = None;
     let period = either(Duration::from_secs(3), Duration::from_secs(10));
     while start.elapsed() < period || taken_over.is_none() {
-        // What the stopped worker has accepted waits; the page is asked for until the other answers.
+        // What the stopped worker has accepted already waits for it.
         let page = support::Request::get("/status.json").limit(Duration::from_millis(300));
         if let Ok(page) = page.send(nginx.address()) {
             let rows = support::Page::parse(&page.text()).peers;
