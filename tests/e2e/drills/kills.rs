@@ -34,7 +34,8 @@ fn respawned(nginx: &Nginx, traffic: &Traffic, killed: u32) -> bool {
 /// nginx's lock of an upstream with `zone` has no recovery: a new configuration brings a new lock, and
 /// the workers that wait for the old one have to be killed.
 fn free_of_dead_lock(nginx: &mut Nginx, config: &Config) {
-    let stuck = nginx.workers();
+    // One that waits for the lock before it serves has no title of its own yet.
+    let stuck: Vec<u32> = nginx.children().into_iter().map(|child| child.pid).collect();
     let before: Vec<u64> = stuck.iter().map(|&pid| process::cpu_ticks(pid)).collect();
     std::thread::sleep(Duration::from_millis(500));
     let spins = stuck.iter().zip(before).any(|(&pid, before)| {
