@@ -232,8 +232,8 @@ impl Kind {
                 "fall 2 rise 2 fastinter 100ms observe layer7 error-limit 1 on-error mark-down"
             }
         };
-        let setup = Setup { peers: swarm.addresses(), options, answer_within: 1, reloads: false };
-        Haproxy::start(&setup).map(Server::Haproxy)
+        let setup = Setup { peers: swarm.addresses(), options, master: false };
+        Haproxy::start_within(&setup, 1).map(Server::Haproxy)
     }
 }
 

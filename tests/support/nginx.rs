@@ -247,7 +247,10 @@ impl Nginx {
     pub fn signal_reload(&mut self, config: &Config) {
         self.generation += 1;
         let text = config.render(self.dir(), self.generation);
-        fs::write(self.dir().join("nginx.conf"), text).expect("a file in the directory");
+        // Nginx may be reading the one of the reload before.
+        let new = self.dir().join("nginx.conf.new");
+        fs::write(&new, text).expect("a file in the directory");
+        fs::rename(new, self.dir().join("nginx.conf")).expect("files in one directory");
         process::signal(self.pid(), libc::SIGHUP).expect("nginx lives");
     }
 
