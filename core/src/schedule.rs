@@ -1,5 +1,7 @@
 //! When probes begin: the period, the spread of the first ones, the machine's pace, stalls.
 
+use crate::check::Check;
+use crate::health::Health;
 use crate::Msec;
 
 /// Timers are rounded up to this, so that one wake-up serves many probes.
@@ -15,18 +17,73 @@ const MAX_LAG: u64 = 100;
 
 /// When the next probe is due that follows one begun at `started` for the time `due`.
 ///
-/// The period is the delay, start to start. It is counted from `due` while the worker keeps up
-/// (within two ticks), so that rounding to ticks does not stretch the period.
+/// The period is the delay, start to start. It is counted from `due` unless the worker was later
+/// than [`patience`], so that neither rounding to ticks nor a busy moment stretches the period, and
+/// peers that had to wait together do not go on together.
 pub fn next_due(due: Msec, started: Msec, delay: Msec) -> Msec {
-    let on_time = started >= due && started - due <= 2 * TICK;
+    let on_time = started >= due && started - due <= patience(delay);
     let base = if on_time { due } else { started };
     base.saturating_add(delay)
+}
+
+/// When the first probe under a new lease is due, at `now`, where the slot says `next_due`: never
+/// later than `latest` from now. One that has waited for no longer than [`patience`] keeps its phase.
+pub fn due_under_new_lease(next_due: Msec, now: Msec, delay: Msec, latest: Msec) -> Msec {
+    if next_due < now && now - next_due <= patience(delay) {
+        return next_due;
+    }
+    next_due.clamp(now, now.saturating_add(latest))
+}
+
+/// How late a probe may begin without the ones after it being put off too: half the delay, at least
+/// two ticks.
+fn patience(delay: Msec) -> Msec {
+    (delay / 2).max(2 * TICK)
 }
 
 /// `next_due` once the probe has ended: never sooner than a tenth of the delay after its end, so
 /// that a peer slower than the delay is not probed without pause.
 pub fn due_after_end(next_due: Msec, ended: Msec, delay: Msec) -> Msec {
     next_due.max(ended.saturating_add(delay / 10))
+}
+
+/// When a peer may be probed out of turn at the earliest, whose last probe began at `started`: `fast`
+/// after that start.
+pub fn earliest_on_demand(now: Msec, started: Msec, fast: Msec) -> Msec {
+    started.saturating_add(fast).max(now)
+}
+
+/// When the next probe is due of a peer that is probed fast, after one that began at `started` and
+/// has ended: never sooner than `fast` after that start, nor than a tenth of it after that end.
+pub fn fast_due(started: Msec, ended: Msec, fast: Msec) -> Msec {
+    due_after_end(started.saturating_add(fast), ended, fast)
+}
+
+/// A probe that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// When it began.
+    pub started: Msec,
+    /// When it ended.
+    pub ended: Msec,
+    /// When the next one is due by the delay ([`next_due`]).
+    pub next_due: Msec,
+    /// Whether another one was asked for meanwhile, out of turn.
+    pub is_wanted: bool,
+}
+
+/// When the next probe is due of a peer whose last one has left it at `health`.
+pub fn due_after_verdict(check: &Check, health: Health, probe: Ended) -> Msec {
+    let Ended { started, ended, next_due, is_wanted } = probe;
+    let regular = due_after_end(next_due, ended, check.delay);
+    match check.fast_delay {
+        Some(fast) if is_wanted || health.is_undecided(check.fall, check.rise) => {
+            // Where two ticks are all there is between the delays, the other may be sooner.
+            fast_due(started, ended, fast).min(regular)
+        }
+        None if is_wanted => ended,
+        _ => regular,
+    }
 }
 
 /// When the holder of a lease must at the latest have begun the next probe after one begun at
@@ -72,12 +129,23 @@ pub fn is_stall(late: Msec, timeout: Msec) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::CheckDraft;
+    use crate::outcome::Outcome;
 
     #[test]
     fn the_period_runs_from_start_to_start_without_drift() {
         assert_eq!(next_due(1_000, 1_009, 300), 1_300);
-        assert_eq!(next_due(1_000, 1_500, 300), 1_800);
+        assert_eq!(next_due(1_000, 1_150, 300), 1_300);
+        assert_eq!(next_due(1_000, 1_151, 300), 1_451);
         assert_eq!(next_due(1_000, 990, 300), 1_290);
+    }
+
+    #[test]
+    fn a_new_lease_keeps_the_phase_of_a_probe_that_is_a_little_late() {
+        let due = |next_due, latest| due_under_new_lease(next_due, 10_000, 1_000, latest);
+        assert_eq!((due(9_500, 1_000), due(9_499, 1_000)), (9_500, 10_000));
+        assert_eq!((due(10_300, 1_000), due(90_000, 1_000)), (10_300, 11_000));
+        assert_eq!((due(9_900, 0), due(10_300, 0)), (9_900, 10_000));
     }
 
     #[test]
@@ -86,6 +154,42 @@ mod tests {
         assert_eq!(due_after_end(1_300, 1_290, 300), 1_320);
         assert_eq!(latest_next_start(1_000, 300, 200), 1_300);
         assert_eq!(latest_next_start(1_000, 300, 2_000), 3_030);
+    }
+
+    #[test]
+    fn a_probe_on_demand_begins_a_fast_delay_after_the_last_one_at_the_earliest() {
+        assert_eq!(earliest_on_demand(5_000, 1_000, 100), 5_000);
+        assert_eq!(earliest_on_demand(5_000, 4_960, 100), 5_060);
+        assert_eq!(earliest_on_demand(5_000, 0, 100), 5_000);
+        assert_eq!(earliest_on_demand(5_000, 5_010, 100), 5_100);
+        assert_eq!(earliest_on_demand(5_000, u64::MAX, u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn fast_probes_follow_their_starts_and_rest_a_tenth() {
+        assert_eq!(fast_due(1_000, 1_001, 100), 1_100);
+        assert_eq!(fast_due(1_000, 1_095, 100), 1_105);
+        assert_eq!(fast_due(1_000, 3_000, 100), 3_010);
+    }
+
+    #[test]
+    fn the_fast_delay_is_for_undecided_peers_and_probes_out_of_turn() {
+        let check = |fast_delay| {
+            let draft = CheckDraft { delay: Some(1_000), fast_delay, ..CheckDraft::default() };
+            draft.finish(b"backend")
+        };
+        let (fast, plain) = (check(Some(100)), check(None));
+        let undecided = Health::default().observe(Outcome::Ok, 2, 2).0;
+        let decided = undecided.observe(Outcome::Ok, 2, 2).0;
+        let ended = |is_wanted| Ended { started: 5_000, ended: 5_003, next_due: 5_998, is_wanted };
+
+        assert_eq!(due_after_verdict(&fast, undecided, ended(false)), 5_100);
+        assert_eq!(due_after_verdict(&fast, decided, ended(false)), 5_998);
+        assert_eq!(due_after_verdict(&fast, decided, ended(true)), 5_100);
+        assert_eq!(due_after_verdict(&plain, undecided, ended(false)), 5_998);
+        assert_eq!(due_after_verdict(&plain, decided, ended(true)), 5_003);
+        let same = check(Some(1_000));
+        assert_eq!(due_after_verdict(&same, undecided, ended(false)), 5_998);
     }
 
     #[test]

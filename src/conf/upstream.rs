@@ -11,6 +11,7 @@ use super::monitors::Monitors;
 use super::registered::Registration;
 use super::supervisord::Managed;
 use crate::balancer::{Gate, Hold};
+use crate::nginx::failures::BalancerFree;
 use crate::nginx::peers::Member;
 use crate::nginx::upstream::Upstream;
 
@@ -25,6 +26,10 @@ pub(crate) struct UpstreamConf {
     pub(crate) hold: Hold,
     /// Whether its programs are managed, so that its requests are counted.
     pub(crate) is_managed: Cell<bool>,
+    /// Whether failed requests cause probes.
+    pub(crate) watches_failures: Cell<bool>,
+    /// Its balancer's own `peer.free`, where that is listened to.
+    pub(crate) balancer_free: BalancerFree,
     /// Whom its balancer wants to have told of its programs.
     pub(crate) monitors: Monitors,
     /// The round of starts that the requests which wait here wait for.
@@ -78,6 +83,11 @@ pub(crate) fn set_enabled(draft: &mut CheckDraft, _: &[&[u8]]) -> Result<(), Set
 /// `healthcheck_delay TIME`
 pub(crate) fn set_delay(draft: &mut CheckDraft, args: &[&[u8]]) -> Result<(), SettingError> {
     once(&mut draft.delay, parse_time(only(args)))
+}
+
+/// `healthcheck_fast_delay TIME`
+pub(crate) fn set_fast_delay(draft: &mut CheckDraft, args: &[&[u8]]) -> Result<(), SettingError> {
+    once(&mut draft.fast_delay, parse_time(only(args)))
 }
 
 /// `healthcheck_timeout TIME`
@@ -137,21 +147,26 @@ impl UpstreamConf {
 
     /// The peers, as they are now: those that the balancer has registered, or nginx's own. `own_bits` of
     /// `peer->down` are ours and do not count as configured.
-    pub(crate) fn members(&self, upstream: Upstream, own_bits: usize) -> Vec<Member> {
-        if self.has_nginxs_list.get() {
-            upstream.members(own_bits)
-        } else {
-            self.configured_members(upstream)
-        }
+    pub(crate) fn members(
+        &self,
+        upstream: Upstream,
+        own_bits: usize,
+    ) -> impl Iterator<Item = Member<'static>> {
+        let has_nginxs_list = self.has_nginxs_list.get();
+        let nginxs = has_nginxs_list.then(|| upstream.members(own_bits));
+        let own = (!has_nginxs_list).then(|| self.configured_members(upstream));
+        nginxs.into_iter().flatten().chain(own.into_iter().flatten())
     }
 
     /// The peers that the configuration names, or the balancer.
-    pub(crate) fn configured_members(&self, upstream: Upstream) -> Vec<Member> {
-        if self.registration.has_peers() {
-            self.registration.members(upstream)
-        } else {
-            upstream.configured_members()
-        }
+    pub(crate) fn configured_members(
+        &self,
+        upstream: Upstream,
+    ) -> impl Iterator<Item = Member<'static>> {
+        let has_peers = self.registration.has_peers();
+        let registered = has_peers.then(|| self.registration.members(upstream));
+        let configured = (!has_peers).then(|| upstream.configured_members());
+        registered.into_iter().flatten().chain(configured.into_iter().flatten())
     }
 
     /// Whether the block has settings that mean nothing without `healthcheck_enabled`.

@@ -12,6 +12,7 @@ mod configuration;
 mod drills;
 mod examples;
 mod exported;
+mod fast;
 mod harness;
 mod helpers;
 mod hold;

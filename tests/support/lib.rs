@@ -9,6 +9,7 @@ pub mod config;
 pub mod consumer;
 pub mod dns;
 pub mod environment;
+pub mod epoll;
 pub mod http;
 mod listener;
 pub mod load;

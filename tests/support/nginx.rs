@@ -58,9 +58,14 @@ impl Nginx {
         Nginx::spawn(&Config::at(port), text)
     }
 
+    /// Starts nginx and does not wait until it serves.
+    pub fn launch(config: &Config) -> Nginx {
+        Nginx::spawn(config, &config.render(Path::new("@DIR@"), 0))
+    }
+
     /// Starts nginx as [`Nginx::start`], with a longer limit for slow wrappers.
     pub fn start_within(limit: Duration, config: &Config) -> Nginx {
-        let mut nginx = Nginx::spawn(config, &config.render(Path::new("@DIR@"), 0));
+        let mut nginx = Nginx::launch(config);
         nginx.await_generation(limit);
         nginx.await_workers(limit, config);
         nginx
@@ -399,8 +404,11 @@ fn command(config: &Config, dir: &Path, conf: &Path) -> Command {
     command
 }
 
-/// Has the OS end a child when the test's thread goes without doing so.
-pub(crate) fn end_with_the_test() -> io::Result<()> {
+/// Has the OS end a child when the test's thread goes without doing so; called between fork and exec.
+///
+/// # Errors
+/// Those of `prctl`.
+pub fn end_with_the_test() -> io::Result<()> {
     // SAFETY: no pointers.
     if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) } == 0 {
         Ok(())

@@ -1,34 +1,65 @@
-//! Very many peers in one thread.
+//! Very many peers in one thread, each of which can be told how to behave while they run.
 
-use std::collections::HashMap;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::io::{ErrorKind, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use crate::peer::PROBE_PATH;
+mod server;
 
-/// Peers on the addresses 127.1.x.y, all on one port. Every request gets a 200 and a close, until a
-/// peer is told to fail its probes.
+use server::{Order, Server};
+
+/// Peers on the addresses 127.1.x.y, all on one port. Every request gets an answer and a close;
+/// a request whose path begins with [`crate::peer::PROBE_PATH`] is a probe.
 #[derive(Debug)]
 pub struct Swarm {
     addresses: Vec<SocketAddr>,
-    shared: Arc<Shared>,
+    records: Arc<Mutex<Vec<Record>>>,
+    orders: Sender<Order>,
+    wake: UnixStream,
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    /// When each probe of each peer came.
-    times: Mutex<Vec<Vec<Instant>>>,
-    /// How many other requests each peer got.
-    requests: Vec<AtomicUsize>,
-    /// Which peers fail their probes.
-    sick: Vec<AtomicBool>,
-    stopping: AtomicBool,
+/// How a peer behaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// 200 to all.
+    #[default]
+    Healthy,
+    /// 500 to all.
+    Failing,
+    /// 500 to probes, 200 to all else.
+    ProbesFail,
+    /// Accepts, reads and says nothing.
+    Silent,
+    /// Does not listen: a reset answers every connection, and ends those that are open.
+    Dead,
+}
+
+/// What one peer has seen.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// The probes, in the order of `asked`.
+    pub probes: Vec<Asked>,
+    /// When the heads of all other requests were complete.
+    pub requests: Vec<Instant>,
+    /// Of those whose paths end with a number, such as `/7`: when the connection was accepted, and the
+    /// number.
+    pub numbers: Vec<(Instant, u32)>,
+}
+
+/// The times of a probe.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// When its connection was accepted.
+    pub accepted: Instant,
+    /// When the head of its request was complete.
+    pub asked: Instant,
 }
 
 impl Swarm {
@@ -38,23 +69,15 @@ impl Swarm {
     /// If no port is free on all addresses, or the limit of open files is too low.
     pub fn start(count: u16) -> Swarm {
         crate::port::raise_open_files();
-        let listeners = listen(count);
-        let addresses = listeners
-            .iter()
-            .map(|listener| listener.local_addr().expect("an address"))
-            .collect::<Vec<_>>();
-        let shared = Arc::new(Shared {
-            times: Mutex::new(vec![Vec::new(); addresses.len()]),
-            requests: addresses.iter().map(|_| AtomicUsize::new(0)).collect(),
-            sick: addresses.iter().map(|_| AtomicBool::new(false)).collect(),
-            stopping: AtomicBool::new(false),
-        });
-        let thread = {
-            let shared = Arc::clone(&shared);
-            Some(thread::spawn(move || serve(&listeners, &shared)))
-        };
+        let (listeners, port) = listen(count);
+        let addresses = (0..count).map(|index| address(index, port)).collect::<Vec<_>>();
+        let records = Arc::new(Mutex::new(vec![Record::default(); addresses.len()]));
+        let (orders, inbox) = mpsc::channel();
+        let (wake, woken) = UnixStream::pair().expect("a pair of sockets");
+        let server = Server::new(listeners, Arc::clone(&records), inbox, woken);
+        let thread = Some(thread::spawn(move || server.run()));
 
-        Swarm { addresses, shared, thread }
+        Swarm { addresses, records, orders, wake, thread }
     }
 
     /// Where the peers listen.
@@ -62,46 +85,83 @@ impl Swarm {
         &self.addresses
     }
 
-    /// Has a peer answer probes with 200 or 500.
-    pub fn healthy(&self, peer: usize, healthy: bool) {
-        self.shared.sick[peer].store(!healthy, Ordering::Relaxed);
+    /// Their port.
+    pub fn port(&self) -> u16 {
+        self.addresses[0].port()
     }
 
-    /// How many requests that are no probes a peer has got.
+    /// Has some of them, counted from 0, behave so from now on, and returns since when they do.
+    ///
+    /// # Panics
+    /// If a peer cannot listen again.
+    pub fn set(&self, peers: Range<usize>, mode: Mode) -> Instant {
+        let (done, since) = mpsc::channel();
+        self.order(Order::Behave { peers, mode, done });
+        since.recv().expect("the swarm's thread")
+    }
+
+    /// Has one of them answer its probes with 200 or 500 from now on.
+    pub fn healthy(&self, peer: usize, healthy: bool) {
+        self.set(peer..peer + 1, if healthy { Mode::Healthy } else { Mode::ProbesFail });
+    }
+
+    /// How many requests that are no probes one of them has had, since [`Swarm::take`].
     pub fn requests(&self, peer: usize) -> usize {
-        self.shared.requests[peer].load(Ordering::Relaxed)
+        self.records.lock().expect("the thread does not panic")[peer].requests.len()
     }
 
     /// When the probes of each peer came, in the order of [`Swarm::addresses`].
     pub fn times(&self) -> Vec<Vec<Instant>> {
-        self.shared.times.lock().expect("the thread does not panic").clone()
+        let asked = |record: &Record| record.probes.iter().map(|probe| probe.asked).collect();
+        self.records.lock().expect("the thread does not panic").iter().map(asked).collect()
+    }
+
+    /// What each peer has seen, in the order of [`Swarm::addresses`], since the last time that it
+    /// was taken.
+    pub fn take(&self) -> Vec<Record> {
+        let mut records = self.records.lock().expect("the thread does not panic");
+        let empty = vec![Record::default(); records.len()];
+        std::mem::replace(&mut *records, empty)
+    }
+
+    /// The fewest probes that any peer has had.
+    pub fn fewest_probes(&self) -> usize {
+        let records = self.records.lock().expect("the thread does not panic");
+        records.iter().map(|record| record.probes.len()).min().unwrap_or(0)
+    }
+
+    fn order(&self, order: Order) {
+        // A thread that has panicked is found out when it is joined.
+        let _ = self.orders.send(order);
+        let _ = (&self.wake).write_all(b"!");
     }
 }
 
 impl Drop for Swarm {
     fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.order(Order::End);
         if let Some(thread) = self.thread.take() {
-            thread.join().expect("the swarm's thread");
+            let ended = thread.join();
+            assert!(thread::panicking() || ended.is_ok(), "the swarm's thread has panicked");
         }
     }
 }
 
-fn listen(count: u16) -> Vec<TcpListener> {
-    let attempt = |port| {
-        (0..count)
-            .map(|index| {
-                let [high, low] = index.to_be_bytes();
-                TcpListener::bind((IpAddr::V4(Ipv4Addr::new(127, 1, high, low)), port))
-            })
-            .collect::<Result<Vec<_>, _>>()
-    };
+/// Where the peer of that number listens, all of a swarm being on one port.
+pub fn address(index: u16, port: u16) -> SocketAddr {
+    let [high, low] = index.to_be_bytes();
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 1, high, low)), port)
+}
+
+fn listen(count: u16) -> (Vec<TcpListener>, u16) {
+    let attempt =
+        |port| (0..count).map(|index| listener(address(index, port))).collect::<Result<_, _>>();
 
     for _ in 0..20 {
         let first = TcpListener::bind("127.1.255.255:0").expect("a free port");
         let port = first.local_addr().expect("an address").port();
         match attempt(port) {
-            Ok(listeners) => return listeners,
+            Ok(listeners) => return (listeners, port),
             Err(error) if error.kind() == ErrorKind::AddrInUse => {}
             Err(error) => panic!("a listener: {error}"),
         }
@@ -109,115 +169,15 @@ fn listen(count: u16) -> Vec<TcpListener> {
     panic!("no port is free on {count} addresses");
 }
 
-const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nfine";
-const SICK: &[u8] = b"HTTP/1.1 500 Sick\r\nContent-Length: 4\r\nConnection: close\r\n\r\nsick";
-
-fn serve(listeners: &[TcpListener], shared: &Shared) {
-    let epoll = Epoll::new();
-    for (index, listener) in listeners.iter().enumerate() {
-        listener.set_nonblocking(true).expect("an open socket");
-        epoll.add(listener, index);
+/// A listener that does not block, with a longer queue than std's.
+fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    // SAFETY: no pointers; the socket is open.
+    if unsafe { libc::listen(listener.as_raw_fd(), 4096) } != 0 {
+        return Err(std::io::Error::last_os_error());
     }
-    let mut connections: HashMap<usize, Connection> = HashMap::new();
-    let mut next = listeners.len();
-
-    while !shared.stopping.load(Ordering::Relaxed) {
-        for key in epoll.wait() {
-            if let Some(listener) = listeners.get(key) {
-                while let Ok((stream, _)) = listener.accept() {
-                    stream.set_nonblocking(true).expect("an open socket");
-                    epoll.add(&stream, next);
-                    connections.insert(next, Connection { stream, peer: key, head: Vec::new() });
-                    next += 1;
-                }
-            } else if connections.get_mut(&key).is_some_and(|found| found.advance(shared)) {
-                connections.remove(&key);
-            }
-        }
-    }
-}
-
-struct Connection {
-    stream: TcpStream,
-    peer: usize,
-    head: Vec<u8>,
-}
-
-impl Connection {
-    /// Whether it is done.
-    fn advance(&mut self, shared: &Shared) -> bool {
-        let mut buffer = [0; 1024];
-
-        match self.stream.read(&mut buffer) {
-            Ok(0) => true,
-            Ok(count) => {
-                self.head.extend_from_slice(&buffer[..count]);
-                let complete = self.head.ends_with(b"\r\n\r\n");
-                if complete {
-                    // A client that went away gets no answer.
-                    let _ = self.stream.write_all(self.answer(shared));
-                }
-                complete
-            }
-            Err(error) => error.kind() != ErrorKind::WouldBlock,
-        }
-    }
-
-    /// Counts a complete request; what is answered to it.
-    fn answer(&self, shared: &Shared) -> &'static [u8] {
-        let path = self.head.split(|&byte| byte == b' ').nth(1);
-        if path != Some(PROBE_PATH.as_bytes()) {
-            shared.requests[self.peer].fetch_add(1, Ordering::Relaxed);
-            return ANSWER;
-        }
-        let mut times = shared.times.lock().expect("the test does not panic with it");
-        times[self.peer].push(Instant::now());
-        if shared.sick[self.peer].load(Ordering::Relaxed) {
-            SICK
-        } else {
-            ANSWER
-        }
-    }
-}
-
-struct Epoll(OwnedFd);
-
-impl Epoll {
-    fn new() -> Epoll {
-        // SAFETY: no pointers; the result is checked before it becomes a descriptor of ours.
-        let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
-        assert!(fd >= 0, "epoll: {}", std::io::Error::last_os_error());
-        // SAFETY: `fd` was opened above and belongs to nobody else.
-        Epoll(unsafe { OwnedFd::from_raw_fd(fd) })
-    }
-
-    /// Reports `key` when the socket is readable. Closing the socket removes it.
-    fn add(&self, socket: &impl AsRawFd, key: usize) {
-        let events = u32::try_from(libc::EPOLLIN).expect("a positive constant");
-        let mut event = libc::epoll_event { events, u64: key as u64 };
-
-        // SAFETY: both descriptors are open; `event` lives until the call returns.
-        let code = unsafe {
-            libc::epoll_ctl(
-                self.0.as_raw_fd(),
-                libc::EPOLL_CTL_ADD,
-                socket.as_raw_fd(),
-                &raw mut event,
-            )
-        };
-        assert_eq!(code, 0, "epoll_ctl: {}", std::io::Error::last_os_error());
-    }
-
-    /// The keys that became readable within a short time.
-    fn wait(&self) -> Vec<usize> {
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 256];
-
-        // SAFETY: `events` has room for as many events as the call is told, and outlives it.
-        let count = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), 256, 50) };
-        let count = usize::try_from(count).unwrap_or(0);
-        let key = |event: &libc::epoll_event| usize::try_from(event.u64).expect("a key of ours");
-        events[..count].iter().map(key).collect()
-    }
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 #[cfg(test)]
@@ -236,16 +196,21 @@ mod tests {
     }
 
     #[test]
-    fn a_sick_peer_of_a_swarm_fails_its_probes_alone() {
-        let swarm = Swarm::start(2);
-        let status = |peer: usize, path: &str| {
-            Request::get(path).send(swarm.addresses()[peer]).expect("an answer").status
-        };
+    fn a_peer_of_a_swarm_behaves_as_told() {
+        let swarm = Swarm::start(3);
+        let to = swarm.addresses()[1];
+        let status = |path| Request::get(path).send(to).map(|response| response.status);
 
-        swarm.healthy(1, false);
-        assert_eq!((status(0, "/hc"), status(1, "/hc"), status(1, "/")), (200, 500, 200));
-        assert_eq!((swarm.requests(0), swarm.requests(1)), (0, 1));
-        swarm.healthy(1, true);
-        assert_eq!(status(1, "/hc"), 200);
+        swarm.set(1..2, Mode::ProbesFail);
+        assert_eq!((status("/hc").ok(), status("/").ok()), (Some(500), Some(200)));
+        swarm.set(1..2, Mode::Failing);
+        assert_eq!(status("/").ok(), Some(500));
+        swarm.set(1..2, Mode::Dead);
+        assert_eq!(status("/").map_err(|error| error.kind()), Err(ErrorKind::ConnectionRefused));
+        swarm.set(1..2, Mode::Healthy);
+        assert_eq!(status("/").ok(), Some(200));
+        let seen = swarm.take();
+        assert_eq!((seen[1].probes.len(), seen[1].requests.len()), (1, 3));
+        assert!(seen[0].requests.is_empty() && swarm.take()[1].requests.is_empty());
     }
 }
