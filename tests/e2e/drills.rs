@@ -99,11 +99,14 @@ impl Size {
     /// Measures it while all workers live.
     fn of(nginx: &Nginx) -> Size {
         let (master, workers) = (nginx.pid(), nginx.workers());
+        let mut zones = process::shared_mappings(master);
+        // A reload may map them in another order.
+        zones.sort_unstable();
 
         Size {
             master_kib: process::resident_kib(master),
             descriptors: process::descriptors(master),
-            zones: process::shared_mappings(master),
+            zones,
             worker_kib: workers.iter().map(|&pid| process::resident_kib(pid)).max().unwrap_or(0),
             worker_descriptors: workers.into_iter().map(process::descriptors).max().unwrap_or(0),
         }
