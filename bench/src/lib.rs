@@ -4,6 +4,7 @@
 //! file here and a line in `main.rs`. Servers run as processes of their own; peers, clients and the
 //! clock are this process.
 
+pub mod client;
 pub mod cpu;
 pub mod detect;
 pub mod floor;
@@ -11,6 +12,8 @@ pub mod haproxy;
 pub mod hold;
 pub mod load;
 pub mod numbers;
+pub mod page;
+pub mod path;
 pub mod probe;
 pub mod reload;
 pub mod report;

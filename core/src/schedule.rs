@@ -17,12 +17,28 @@ const MAX_LAG: u64 = 100;
 
 /// When the next probe is due that follows one begun at `started` for the time `due`.
 ///
-/// The period is the delay, start to start. It is counted from `due` while the worker keeps up
-/// (within two ticks), so that rounding to ticks does not stretch the period.
+/// The period is the delay, start to start. It is counted from `due` unless the worker was later
+/// than [`patience`], so that neither rounding to ticks nor a busy moment stretches the period, and
+/// peers that had to wait together do not go on together.
 pub fn next_due(due: Msec, started: Msec, delay: Msec) -> Msec {
-    let on_time = started >= due && started - due <= 2 * TICK;
+    let on_time = started >= due && started - due <= patience(delay);
     let base = if on_time { due } else { started };
     base.saturating_add(delay)
+}
+
+/// When the first probe under a new lease is due, at `now`, where the slot says `next_due`: never
+/// later than `latest` from now. One that has waited for no longer than [`patience`] keeps its phase.
+pub fn due_under_new_lease(next_due: Msec, now: Msec, delay: Msec, latest: Msec) -> Msec {
+    if next_due < now && now - next_due <= patience(delay) {
+        return next_due;
+    }
+    next_due.clamp(now, now.saturating_add(latest))
+}
+
+/// How late a probe may begin without the ones after it being put off too: half the delay, at least
+/// two ticks.
+fn patience(delay: Msec) -> Msec {
+    (delay / 2).max(2 * TICK)
 }
 
 /// `next_due` once the probe has ended: never sooner than a tenth of the delay after its end, so
@@ -119,8 +135,17 @@ mod tests {
     #[test]
     fn the_period_runs_from_start_to_start_without_drift() {
         assert_eq!(next_due(1_000, 1_009, 300), 1_300);
-        assert_eq!(next_due(1_000, 1_500, 300), 1_800);
+        assert_eq!(next_due(1_000, 1_150, 300), 1_300);
+        assert_eq!(next_due(1_000, 1_151, 300), 1_451);
         assert_eq!(next_due(1_000, 990, 300), 1_290);
+    }
+
+    #[test]
+    fn a_new_lease_keeps_the_phase_of_a_probe_that_is_a_little_late() {
+        let due = |next_due, latest| due_under_new_lease(next_due, 10_000, 1_000, latest);
+        assert_eq!((due(9_500, 1_000), due(9_499, 1_000)), (9_500, 10_000));
+        assert_eq!((due(10_300, 1_000), due(90_000, 1_000)), (10_300, 11_000));
+        assert_eq!((due(9_900, 0), due(10_300, 0)), (9_900, 10_000));
     }
 
     #[test]
@@ -136,7 +161,7 @@ mod tests {
         assert_eq!(earliest_on_demand(5_000, 1_000, 100), 5_000);
         assert_eq!(earliest_on_demand(5_000, 4_960, 100), 5_060);
         assert_eq!(earliest_on_demand(5_000, 0, 100), 5_000);
-        assert_eq!(earliest_on_demand(5_000, 5_010, 100), 5_100);
+        assert_eq!(earliest_on_demand(5_000, 5_010, 100), 5_110);
         assert_eq!(earliest_on_demand(5_000, u64::MAX, u64::MAX), u64::MAX);
     }
 

@@ -10,7 +10,9 @@ use nginx_sys::ngx_http_upstream_init_peer_pt;
 #[derive(Default)]
 pub(crate) struct Gate {
     /// nginx's own `peer.init`, which runs behind the gate.
-    pub(crate) inner: Cell<ngx_http_upstream_init_peer_pt>,
+    inner: Cell<ngx_http_upstream_init_peer_pt>,
+    /// The same, unless each request is wrapped.
+    direct: Cell<ngx_http_upstream_init_peer_pt>,
     /// The upstream's generation in shared memory; unset where nothing is mirrored.
     generation: Cell<Option<&'static AtomicU64>>,
     /// The generation that is mirrored.
@@ -26,6 +28,12 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
+    /// Puts the gate before nginx's own `peer.init`; `is_wrapped` says whether each request is.
+    pub(crate) fn set_inner(&self, inner: ngx_http_upstream_init_peer_pt, is_wrapped: bool) {
+        self.inner.set(inner);
+        self.direct.set(inner.filter(|_| !is_wrapped));
+    }
+
     /// Begins to watch `generation` for upstream `number`.
     pub(crate) fn open(&self, number: usize, generation: &'static AtomicU64) {
         self.number.set(number);
@@ -82,8 +90,23 @@ impl Gate {
         self.version.get()
     }
 
+    /// nginx's own `peer.init`, which runs behind the gate.
+    pub(crate) fn inner(&self) -> ngx_http_upstream_init_peer_pt {
+        self.inner.get()
+    }
+
+    /// nginx's own `peer.init`, if that is all there is to do for a request; see `stale`. Cannot
+    /// panic.
+    #[inline]
+    pub(crate) fn direct(&self, version: usize) -> ngx_http_upstream_init_peer_pt {
+        if self.stale(version).is_some() {
+            return None;
+        }
+        self.direct.get()
+    }
+
     /// The number of the upstream if it must be mirrored anew before a request may pass; `version`
-    /// is that of nginx's peer list now.
+    /// is that of nginx's peer list now. Cannot panic.
     #[inline]
     pub(crate) fn stale(&self, version: usize) -> Option<usize> {
         let generation = self.generation.get()?;

@@ -194,10 +194,9 @@ fn own_bits(upstream: Upstream, health: &UpstreamConf, is_managed: bool) -> Opti
 /// Refuses server lines that have an address in common, or a text: that of a line whose addresses are
 /// found at run time is all there is to tell its peers by.
 fn reject_shared_addresses(upstream: Upstream) -> Result<(), Unusable> {
-    let members = upstream
-        .configured_members()
-        .into_iter()
-        .map(|member| (member.line.unwrap_or(0), member.address.canonical().to_vec(), member.name));
+    let members = upstream.configured_members().map(|member| {
+        (member.line.unwrap_or(0), member.address.canonical().to_vec(), (*member.name).into())
+    });
     let lines = (0..).zip(upstream.line_settings());
     let texts = lines.map(|(line, settings)| (line, settings.name.to_vec(), settings.name));
     let mut line_of = HashMap::new();

@@ -3,6 +3,7 @@
 
 use core::cell::{Cell, OnceCell, RefCell};
 use core::sync::atomic::{AtomicUsize, Ordering};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use super::MainConf;
@@ -100,7 +101,7 @@ pub(crate) struct Registration {
     /// Their indices, by address.
     indices: RefCell<HashMap<Box<[u8]>, usize>>,
     /// What the server lines say of an address.
-    lines: OnceCell<HashMap<Box<[u8]>, Member>>,
+    lines: OnceCell<HashMap<Box<[u8]>, Member<'static>>>,
     /// Whether a peer was registered while the configuration was read.
     has_peers: Cell<bool>,
     /// Whether the balancer is told of the states of programs.
@@ -175,20 +176,20 @@ impl Registration {
     }
 
     /// The registered peers as members of the upstream.
-    pub(crate) fn members(&self, upstream: Upstream) -> Vec<Member> {
+    pub(crate) fn members(&self, upstream: Upstream) -> Vec<Member<'static>> {
         self.peers.borrow().values().map(|peer| self.member(upstream, peer)).collect()
     }
 
     /// The peer with this index as a member of the upstream.
-    pub(crate) fn member_of(&self, upstream: Upstream, index: usize) -> Option<Member> {
+    pub(crate) fn member_of(&self, upstream: Upstream, index: usize) -> Option<Member<'static>> {
         self.peers.borrow().get(&index).map(|peer| self.member(upstream, peer))
     }
 
     /// A peer as a member of the upstream: with the settings of a server line that has its address, if
     /// there is one, and best one that is not marked `down`.
-    fn member(&self, upstream: Upstream, peer: &RegisteredPeer) -> Member {
+    fn member(&self, upstream: Upstream, peer: &RegisteredPeer) -> Member<'static> {
         let lines = self.lines.get_or_init(|| {
-            let mut lines = HashMap::<Box<[u8]>, Member>::new();
+            let mut lines = HashMap::<Box<[u8]>, Member<'_>>::new();
             for member in upstream.configured_members() {
                 let known = lines.get(member.address.canonical());
                 if known.is_none_or(|known| known.down && !member.down) {
@@ -197,7 +198,7 @@ impl Registration {
             }
             lines
         });
-        let (address, name) = (peer.address, peer.name.clone());
+        let (address, name) = (peer.address, Cow::Owned(peer.name.to_vec()));
         match lines.get(address.canonical()) {
             Some(line) => Member {
                 address,

@@ -147,21 +147,26 @@ impl UpstreamConf {
 
     /// The peers, as they are now: those that the balancer has registered, or nginx's own. `own_bits` of
     /// `peer->down` are ours and do not count as configured.
-    pub(crate) fn members(&self, upstream: Upstream, own_bits: usize) -> Vec<Member> {
-        if self.has_nginxs_list.get() {
-            upstream.members(own_bits)
-        } else {
-            self.configured_members(upstream)
-        }
+    pub(crate) fn members(
+        &self,
+        upstream: Upstream,
+        own_bits: usize,
+    ) -> impl Iterator<Item = Member<'static>> {
+        let has_nginxs_list = self.has_nginxs_list.get();
+        let nginxs = has_nginxs_list.then(|| upstream.members(own_bits));
+        let own = (!has_nginxs_list).then(|| self.configured_members(upstream));
+        nginxs.into_iter().flatten().chain(own.into_iter().flatten())
     }
 
     /// The peers that the configuration names, or the balancer.
-    pub(crate) fn configured_members(&self, upstream: Upstream) -> Vec<Member> {
-        if self.registration.has_peers() {
-            self.registration.members(upstream)
-        } else {
-            upstream.configured_members()
-        }
+    pub(crate) fn configured_members(
+        &self,
+        upstream: Upstream,
+    ) -> impl Iterator<Item = Member<'static>> {
+        let has_peers = self.registration.has_peers();
+        let registered = has_peers.then(|| self.registration.members(upstream));
+        let configured = (!has_peers).then(|| upstream.configured_members());
+        registered.into_iter().flatten().chain(configured.into_iter().flatten())
     }
 
     /// Whether the block has settings that mean nothing without `healthcheck_enabled`.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use healthcheck_core::ending::Ending;
-use healthcheck_core::key::Key;
+use healthcheck_core::key::{Key, PeerKeys};
 use healthcheck_core::report::{PageReport, PeerReport, ProgramReport, UpstreamReport};
 use healthcheck_core::status::{format_from_query, Format};
 
@@ -18,14 +18,14 @@ use crate::zone::Zone;
 /// What is wrong with a request for the page.
 pub(crate) struct UnknownFormat;
 
-/// An upstream with its peers, and where it is watched also the zone and the configuration.
+/// An upstream, and where it is watched also the zone and the configuration.
 struct Listed<'a> {
     /// nginx's block.
     upstream: Upstream,
     /// Shared memory and what the module keeps for the block.
     watched: Option<(Zone, &'a Watched)>,
-    /// Its peers.
-    members: Vec<Member>,
+    /// The keys of its peers.
+    keys: PeerKeys,
 }
 
 /// The page for a request with this query string: its content type and its body.
@@ -43,27 +43,19 @@ pub(crate) fn page(
         .map(|watched| (watched.upstream, watched))
         .collect();
     let zone = conf.and_then(MainConf::zone);
-    let listed: Vec<_> = upstreams
-        .iter()
-        .map(|upstream| {
-            let watched = watched.get(upstream).copied();
-            Listed {
-                upstream: *upstream,
-                watched: zone.zip(watched),
-                members: match watched {
-                    Some(watched) => watched.conf.members(*upstream, watched.own_bits),
-                    None => upstream.members(UNHEALTHY),
-                },
-            }
-        })
-        .collect();
-    let rows: Vec<PeerReport<'_>> = listed
-        .iter()
-        .flat_map(|one| one.members.iter().map(move |member| row(one, member)))
-        .enumerate()
-        .map(|(index, row)| PeerReport { index, ..row })
-        .collect();
-    let summaries: Vec<_> = listed.iter().map(summary).collect();
+    let mut rows = Vec::new();
+    let mut summaries = Vec::with_capacity(upstreams.len());
+    for upstream in upstreams {
+        let watched = watched.get(upstream).copied();
+        let keys = PeerKeys::new(upstream.name());
+        let listed = Listed { upstream: *upstream, watched: zone.zip(watched), keys };
+        let list = |member| rows.push(row(&listed, member, rows.len()));
+        match watched {
+            Some(one) => one.conf.members(*upstream, one.own_bits).for_each(list),
+            None => upstream.members(UNHEALTHY).for_each(list),
+        }
+        summaries.push(summary(&listed));
+    }
     let page = PageReport {
         module_version: env!("CARGO_PKG_VERSION"),
         nginx_version,
@@ -79,12 +71,13 @@ pub(crate) fn page(
 }
 
 /// The row of one peer.
-fn row<'a>(listed: &'a Listed<'a>, member: &'a Member) -> PeerReport<'a> {
+fn row<'a>(listed: &Listed<'a>, member: Member<'a>, index: usize) -> PeerReport<'a> {
     let upstream = listed.upstream;
     let base = PeerReport {
-        name: Cow::Borrowed(&member.name),
+        index,
+        name: member.name,
         upstream: upstream.name(),
-        server: Cow::Borrowed(&member.server),
+        server: member.server,
         line: member.line,
         weight: member.weight,
         backup: member.backup,
@@ -100,8 +93,9 @@ fn row<'a>(listed: &'a Listed<'a>, member: &'a Member) -> PeerReport<'a> {
     if !watched.is_probed(member.down) {
         return base;
     }
-    let key = Key::of_peer(upstream.name(), member.address.canonical());
-    let Some((_, slot)) = zone.slots.find(key) else { return base };
+    let Some((_, slot)) = zone.slots.find(listed.keys.of(member.address.canonical())) else {
+        return base;
+    };
     let health = slot.health();
     let (probes, failures) = slot.counts();
     PeerReport {

@@ -102,7 +102,7 @@ pub(super) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_in
             let uscf = one.upstream.as_ptr();
             // SAFETY: a live upstream whose balancer has set its `peer.init`.
             unsafe {
-                one.conf.gate.inner.set((*uscf).peer.init);
+                one.conf.gate.set_inner((*uscf).peer.init, one.conf.is_wrapped());
                 (*uscf).peer.init = Some(init_peer);
             }
         }

@@ -183,42 +183,81 @@ unsafe extern "C" fn set_status(
 }
 
 /// A request to an upstream with checks or a queue begins: mirrors what changed, then lets nginx
-/// choose a peer.
+/// choose a peer. Most requests find nothing to mirror, and take a way on which nothing can panic.
 pub(super) unsafe extern "C" fn init_peer(
     r: *mut ngx_http_request_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
+    // SAFETY: nginx passes the upstream whose `peer.init` this is, so `create_conf` made its record
+    // and `postconfiguration` set the gate.
+    let upstream = unsafe { Upstream::new(us) };
+    let direct = upstream.and_then(|upstream| {
+        let conf = conf_of(upstream)?;
+        Some((conf, conf.gate.direct(conf.list_version(upstream))?))
+    });
+    match direct {
+        // SAFETY: this callback's own arguments, and what the gate is before.
+        Some((conf, inner)) => unsafe { choose_peer(r, us, conf, inner) },
+        // SAFETY: this callback's own arguments.
+        None => unsafe { init_peer_guarded(r, us) },
+    }
+}
+
+/// nginx's own `peer.init`, and the listener for failed requests where one is wanted. Cannot panic.
+///
+/// # Safety
+/// `r` and `us` are the arguments of the `init_peer` that is running, `conf` is what was kept for that
+/// upstream, and `inner` nginx's own `peer.init` of it.
+unsafe fn choose_peer(
+    r: *mut ngx_http_request_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+    conf: &UpstreamConf,
+    inner: PeerInit,
+) -> ngx_int_t {
+    // SAFETY: passed on; the record lives as long as the configuration.
+    unsafe {
+        let rc = inner(r, us);
+        if rc == OK && conf.watches_failures.get() {
+            failures::listen::<Failures>(r, us, &conf.balancer_free);
+        }
+        rc
+    }
+}
+
+/// As `init_peer`, where there is something to mirror, to tell, or to wrap.
+///
+/// # Safety
+/// The arguments are those of the `init_peer` that is running.
+#[inline(never)]
+unsafe fn init_peer_guarded(
+    r: *mut ngx_http_request_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
     let conf = guard("peer.init", None, || {
-        // SAFETY: nginx passes the upstream whose `peer.init` this is, so `create_conf` made its
-        // record and `postconfiguration` set the gate.
-        let (upstream, conf) = unsafe {
-            let upstream = Upstream::new(us)?;
-            (upstream, upstream.srv_conf::<UpstreamConf>(this().ctx_index)?)
-        };
+        // SAFETY: passed on.
+        let upstream = unsafe { Upstream::new(us)? };
+        let conf = conf_of(upstream)?;
         if let Some(number) = conf.gate.stale(conf.list_version(upstream)) {
             worker::life::sync(number);
         }
         worker::monitors::tell(conf);
         Some(conf)
     });
-    let Some((conf, inner)) = conf.and_then(|conf| Some((conf, conf.gate.inner.get()?))) else {
+    let Some((conf, inner)) = conf.and_then(|conf| Some((conf, conf.gate.inner()?))) else {
         return ERROR;
     };
     if conf.is_wrapped() {
         // SAFETY: this callback's own arguments; the record lives as long as the configuration.
         guard("peer.init", ERROR, || unsafe { proxied::init_peer(r, us, Some(inner), conf) })
     } else {
-        // SAFETY: nginx's own `peer.init` of this upstream, with its own arguments; the record lives as
-        // long as the configuration.
-        unsafe {
-            let rc = inner(r, us);
-            if rc == OK && conf.watches_failures.get() {
-                failures::listen::<Failures>(r, us, &conf.balancer_free);
-            }
-            rc
-        }
+        // SAFETY: passed on, with what the gate is before.
+        unsafe { choose_peer(r, us, conf, inner) }
     }
 }
+
+/// A `peer.init` that is there.
+type PeerInit =
+    unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t;
 
 /// Hands failed requests to the worker.
 struct Failures;

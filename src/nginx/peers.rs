@@ -1,6 +1,7 @@
 //! The lists of peers of nginx's own balancers: their lock, and copies made under it.
 
 use core::ptr::NonNull;
+use std::borrow::Cow;
 
 use nginx_sys::{
     ngx_atomic_t, ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t, ngx_rwlock_rlock,
@@ -14,14 +15,14 @@ use super::conf::text;
 /// requests of its sessions, and so is not down.
 pub(super) const DRAINING: ngx_uint_t = 8;
 
-/// One peer of an upstream, copied.
-pub(crate) struct Member {
+/// One peer of an upstream: as the configuration names it, or copied.
+pub(crate) struct Member<'a> {
     /// Where it is.
     pub(crate) address: Address,
     /// Its address as text.
-    pub(crate) name: Box<[u8]>,
+    pub(crate) name: Cow<'a, [u8]>,
     /// The text of its `server` line.
-    pub(crate) server: Box<[u8]>,
+    pub(crate) server: Cow<'a, [u8]>,
     /// 0-based position of its server line in the block.
     pub(crate) line: Option<u32>,
     /// Its weight.
@@ -88,11 +89,11 @@ impl PeersCopy {
     /// The copies as members, after the lock was given back.
     /// `own_bits` of `peer->down` are not the configuration's; `line_of` finds a server line's
     /// position by its text and whether it is a backup.
-    pub(crate) fn members(
+    pub(crate) fn members<'a>(
         self,
         own_bits: ngx_uint_t,
         line_of: impl Fn(&[u8], bool) -> Option<u32>,
-    ) -> Vec<Member> {
+    ) -> Vec<Member<'a>> {
         let mut text = self.text.as_slice();
         let mut take = |len| {
             let (taken, rest) = text.split_at_checked(len).unwrap_or_default();
@@ -100,8 +101,8 @@ impl PeersCopy {
             taken
         };
         let member = |peer: PeerCopy| {
-            let name = take(peer.name).into();
-            let server: Box<[u8]> = take(peer.server).into();
+            let name = Cow::Owned(take(peer.name).to_vec());
+            let server = Cow::Owned(take(peer.server).to_vec());
             Member {
                 address: peer.address,
                 name,

@@ -175,9 +175,7 @@ impl Request {
                 return rc;
             }
             let buffer = ngx_pcalloc((*r).pool, size_of::<ngx_buf_t>()).cast::<ngx_buf_t>();
-            let (Some(buffer), Some(mut body)) =
-                (buffer.as_mut(), keep((*r).pool, body.into_boxed_slice()))
-            else {
+            let (Some(buffer), Some(mut body)) = (buffer.as_mut(), keep((*r).pool, body)) else {
                 return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
             };
             let range = body.as_mut().as_mut_ptr_range();

@@ -1,6 +1,7 @@
 //! An `upstream` block: its server lines, and its peers as nginx's own balancers keep them.
 
 use core::ptr::NonNull;
+use std::borrow::Cow;
 
 use healthcheck_core::Msec;
 use nginx_sys::{
@@ -40,6 +41,7 @@ pub(crate) struct LineSettings {
 }
 
 /// One `server` line.
+#[derive(Clone, Copy)]
 struct ServerLine<'a>(&'a ngx_http_upstream_server_t);
 
 impl<'a> ServerLine<'a> {
@@ -72,26 +74,26 @@ impl<'a> ServerLine<'a> {
     }
 
     /// The peers it names, one an address.
-    fn members(&self, line: usize) -> Vec<Member> {
-        if self.is_resolved_at_run_time() || self.0.addrs.is_null() {
-            return Vec::new();
-        }
-        // SAFETY: nginx fills `naddrs` addresses when it reads the line.
-        let addresses = unsafe { core::slice::from_raw_parts(self.0.addrs, self.0.naddrs) };
-        let member = |address: &ngx_addr_t| {
+    fn members(self, line: usize) -> impl Iterator<Item = Member<'a>> {
+        let addresses: &[ngx_addr_t] = if self.is_resolved_at_run_time() || self.0.addrs.is_null() {
+            &[]
+        } else {
+            // SAFETY: nginx fills `naddrs` addresses when it reads the line.
+            unsafe { core::slice::from_raw_parts(self.0.addrs, self.0.naddrs) }
+        };
+        addresses.iter().filter_map(move |address| {
             Some(Member {
                 // SAFETY: configuration memory, as above.
                 address: unsafe { Address::copy(address.sockaddr, address.socklen) }?,
                 // SAFETY: likewise.
-                name: unsafe { text(&address.name) }.into(),
-                server: self.name().into(),
+                name: Cow::Borrowed(unsafe { text(&address.name) }),
+                server: Cow::Borrowed(self.name()),
                 line: u32::try_from(line).ok(),
                 weight: u32::try_from(self.0.weight).unwrap_or(u32::MAX),
                 backup: self.is_backup(),
                 down: self.is_marked_down(),
             })
-        };
-        addresses.iter().filter_map(member).collect()
+        })
     }
 }
 
@@ -153,10 +155,11 @@ impl Upstream {
     }
 
     /// The server lines, with their positions.
-    fn lines(&self) -> impl Iterator<Item = (usize, ServerLine<'_>)> {
-        // SAFETY: nginx's array of server lines, or NULL for a variable `proxy_pass` target.
-        let lines: &[ngx_http_upstream_server_t] =
-            unsafe { self.raw().servers.as_ref().map_or(&[], |array| array.as_slice()) };
+    fn lines<'a>(self) -> impl Iterator<Item = (usize, ServerLine<'a>)> {
+        // SAFETY: nginx's array of server lines, or NULL for a variable `proxy_pass` target;
+        // configuration memory of the same cycle.
+        let lines: &'a [ngx_http_upstream_server_t] =
+            unsafe { (*self.0.as_ptr()).servers.as_ref().map_or(&[], |array| array.as_slice()) };
         lines.iter().map(ServerLine).enumerate()
     }
 
@@ -183,21 +186,26 @@ impl Upstream {
 
     /// The peers that the configuration itself names, in the order of nginx's lists: primaries,
     /// then backups.
-    pub(crate) fn configured_members(self) -> Vec<Member> {
-        let of = |backup| {
+    pub(crate) fn configured_members<'a>(self) -> impl Iterator<Item = Member<'a>> {
+        let of = move |backup| {
             self.lines()
                 .filter(move |(_, line)| line.is_backup() == backup)
                 .flat_map(|(number, line)| line.members(number))
         };
-        of(false).chain(of(true)).collect()
+        of(false).chain(of(true))
     }
 
     /// All peers: the configured ones, or, where lines are resolved at run time, what nginx's
     /// lists hold now. `own_bits` of `peer->down` are ours and do not count as configured.
-    pub(crate) fn members(self, own_bits: ngx_uint_t) -> Vec<Member> {
-        if self.resolved_lines() == 0 {
-            return self.configured_members();
-        }
+    pub(crate) fn members<'a>(self, own_bits: ngx_uint_t) -> impl Iterator<Item = Member<'a>> {
+        let is_fixed = self.resolved_lines() == 0;
+        let configured = is_fixed.then(|| self.configured_members());
+        let listed = (!is_fixed).then(|| self.listed_members(own_bits));
+        configured.into_iter().flatten().chain(listed.into_iter().flatten())
+    }
+
+    /// What nginx's lists hold now.
+    fn listed_members<'a>(self, own_bits: ngx_uint_t) -> Vec<Member<'a>> {
         // The list may grow between the two looks; what did not fit is met after the next change
         // of the list's version.
         let (mut peers, mut bytes) = (0, 0);

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 use healthcheck_core::lease::{Holder, Lease, GRACE};
-use healthcheck_core::schedule::{earliest_on_demand, latest_next_start};
+use healthcheck_core::schedule::{due_under_new_lease, earliest_on_demand, latest_next_start};
 use healthcheck_core::Msec;
 
 use super::peer::{Held, Peer, Phase};
@@ -83,9 +83,9 @@ impl Worker {
             Some(fast) => fast,
             None => check.delay,
         };
-        let start = next_due.clamp(now, now.saturating_add(latest));
-        let earliest = |fast| earliest_on_demand(now, flight.started(), fast);
-        let start = start.max(check.fast_delay.map_or(start, earliest));
+        let start = due_under_new_lease(next_due, now, check.delay, latest);
+        let earliest = |fast| earliest_on_demand(start, flight.started(), fast);
+        let start = check.fast_delay.map_or(start, earliest);
         self.take_lease(at, lease, start, false);
     }
 
@@ -98,7 +98,8 @@ impl Worker {
         };
         let (Some(check), generation) = (&watch.check, watch.generation) else { return };
         let flight = slot.flight();
-        let until = latest_next_start(start, check.delay, check.timeout) + GRACE;
+        let first = start.max(now());
+        let until = latest_next_start(first, check.delay, check.timeout) + GRACE;
         let mine = Lease::held(self.pid, until);
         if !slot.swap_lease(lease, mine) {
             return;

@@ -122,7 +122,7 @@ impl Worker {
         let upstream = watch.upstream;
         // Read before the list: a change in between is met by the next look.
         let version = watch.list_version();
-        let members = watch.conf.members(upstream, watch.mirror.mask());
+        let members: Vec<_> = watch.conf.members(upstream, watch.mirror.mask()).collect();
 
         let mut complete = true;
         let mut images = Vec::with_capacity(members.len());
@@ -144,7 +144,7 @@ impl Worker {
         &mut self,
         number: usize,
         upstream: Upstream,
-        member: &Member,
+        member: &Member<'_>,
     ) -> (Image, bool) {
         let watch = self.watches.get(number);
         let is_managed = watch.is_some_and(|watch| watch.programs.is_some());
@@ -165,7 +165,7 @@ impl Worker {
     }
 
     /// Lists one peer; `None` when it cannot be probed for now.
-    fn enlist(&mut self, watch: usize, upstream: Upstream, member: &Member) -> Option<usize> {
+    fn enlist(&mut self, watch: usize, upstream: Upstream, member: &Member<'_>) -> Option<usize> {
         let key = Key::of_peer(upstream.name(), member.address.canonical());
         let slot = self.slot_of(key)?;
         let place = self.by_slot.get(slot).copied().unwrap_or(NOWHERE);
@@ -173,7 +173,7 @@ impl Worker {
             peer.listed = true;
             return Some(slot);
         }
-        let peer = Peer::new(slot, key, watch, member.address, member.name.clone());
+        let peer = Peer::new(slot, key, watch, member.address, (*member.name).into());
         let vacant = self.peers.iter().position(|peer| matches!(peer.phase, Phase::Gone));
         let at = vacant.unwrap_or(self.peers.len());
         match self.peers.get_mut(at) {

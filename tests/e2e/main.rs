@@ -9,6 +9,7 @@ mod availability;
 mod balancers;
 mod bodies;
 mod configuration;
+mod drills;
 mod examples;
 mod exported;
 mod fast;

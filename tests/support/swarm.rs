@@ -100,6 +100,16 @@ impl Swarm {
         since.recv().expect("the swarm's thread")
     }
 
+    /// Has one of them answer its probes with 200 or 500 from now on.
+    pub fn healthy(&self, peer: usize, healthy: bool) {
+        self.set(peer..peer + 1, if healthy { Mode::Healthy } else { Mode::ProbesFail });
+    }
+
+    /// How many requests that are no probes one of them has had, since [`Swarm::take`].
+    pub fn requests(&self, peer: usize) -> usize {
+        self.records.lock().expect("the thread does not panic")[peer].requests.len()
+    }
+
     /// When the probes of each peer came, in the order of [`Swarm::addresses`].
     pub fn times(&self) -> Vec<Vec<Instant>> {
         let asked = |record: &Record| record.probes.iter().map(|probe| probe.asked).collect();
