@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use healthcheck_core::probe::Event;
 use healthcheck_core::supervisor::{
-    command_result, info_result, max_response, CallError, Command, Flaw,
+    command_result, info_result, max_response, CallError, Command, Fault, Flaw,
 };
 
 use crate::naive;
-use crate::support::{corpus, response, run, run_in_any_segments, value, waiting};
+use crate::support::{corpus, fault, response, run, run_in_any_segments, started, value, waiting};
 
 /// The body of a response that the first judge could read.
 fn body(response: &[u8]) -> &[u8] {
@@ -21,7 +21,7 @@ fn body(response: &[u8]) -> &[u8] {
 
 /// Both judges over the same body: the same meaning, or none for both.
 fn agree(body: &[u8]) {
-    let body = naive::without_controls(body);
+    let body = naive::comparable(body);
     let response = [&b"HTTP/1.0 200 OK\r\n\r\n"[..], &body].concat();
 
     for command in [Command::Start, Command::Stop] {
@@ -53,6 +53,26 @@ fn the_corpus_is_judged_as_the_naive_judge_does() {
         for end in [Event::Closed, Event::Failed, Event::Deadline] {
             let _ = run_in_any_segments(max_response(1), stream, end);
         }
+    }
+}
+
+#[test]
+fn a_tag_whose_name_begins_with_a_colon_is_another_one() {
+    let body = value("<boolean>1</boolean>");
+    assert!(command_result(Command::Start, &response(&body)).is_ok());
+
+    for (tag, odd) in [("</value>", "</:value>"), ("<value>", "<:value>")] {
+        let response = response(&body.replace(tag, odd));
+        assert!(command_result(Command::Start, &response).is_err(), "{odd}");
+    }
+}
+
+#[test]
+fn a_bare_carriage_return_is_a_line_feed_in_front_of_a_reference_too() {
+    let text = |text: &str| started(&fault("<int>1</int>", &format!("<string>{text}</string>")));
+
+    for (written, read) in [("a\rb", "a\nb"), ("a\r&#x41;", "a\nA"), ("a\r\n&amp;", "a\n&")] {
+        assert_eq!(text(written), Err(CallError::Fault(Fault::new(1, read))), "{written:?}");
     }
 }
 
