@@ -196,6 +196,10 @@ fn figures(size: u16, floor: &[Round], haproxy: &[Round], ours: &[Round], report
         }
     }
     regular(ours, &format!("{size} peers"), report);
+    // That much is the machine's.
+    if let Some(late) = middle(floor, |round| round.shape.gap(990)) {
+        report.remark(&format!("the floor's is {late:.1}"));
+    }
     if size == 1000 {
         let most = middle(ours, |round| count(round.shape.most_at_once)).unwrap_or(f64::INFINITY);
         report.at_most(name("most probes begun within 10 ms"), most, 25.0);

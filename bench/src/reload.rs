@@ -217,7 +217,9 @@ impl Server {
     }
 
     fn load(&self, rate: u32, keep: bool) -> Load {
-        Load { keep, ..Load::new(self.address(), "/backend/", rate) }
+        // A slow machine shows in the latency, not as failures.
+        let limit = Duration::from_secs(15);
+        Load { keep, limit, ..Load::new(self.address(), "/backend/", rate) }
     }
 
     fn reload(&mut self, subject: Subject) {
