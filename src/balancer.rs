@@ -4,6 +4,7 @@
 pub(crate) mod gate;
 pub(crate) mod hold;
 pub(crate) mod mirror;
+pub(crate) mod penalty;
 
 pub(crate) use gate::Gate;
 pub(crate) use hold::Hold;

@@ -5,6 +5,7 @@ pub(crate) mod address;
 pub(crate) mod callbacks;
 pub(crate) mod conf;
 pub(crate) mod connection;
+pub(crate) mod failures;
 pub(crate) mod guard;
 pub(crate) mod log;
 pub(crate) mod peers;

@@ -6,6 +6,7 @@
 pub(crate) mod calls;
 pub(crate) mod changes;
 pub(crate) mod commands;
+pub(crate) mod demand;
 pub(crate) mod drain;
 pub(crate) mod flips;
 pub(crate) mod leases;
@@ -13,6 +14,7 @@ pub(crate) mod life;
 pub(crate) mod loads;
 pub(crate) mod monitors;
 pub(crate) mod peer;
+pub(crate) mod penalties;
 pub(crate) mod polls;
 pub(crate) mod programs;
 pub(crate) mod references;
@@ -90,6 +92,8 @@ pub(crate) struct Worker {
     timer: Timer,
     /// When to look for free leases again.
     next_scan: Msec,
+    /// When to look again whether a peer may lose nginx's penalty; unset where none waits for that.
+    next_look: Option<Msec>,
     /// What all reads go through; made for the first.
     buffer: Box<[u8]>,
     /// Local trouble: what was logged when, until when no probe begins.

@@ -6,13 +6,16 @@
 
 pub mod client;
 pub mod cpu;
+pub mod detect;
 pub mod floor;
 pub mod haproxy;
+pub mod hold;
 pub mod load;
 pub mod numbers;
 pub mod page;
 pub mod path;
 pub mod probe;
+pub mod reload;
 pub mod report;
 pub mod server;
 pub mod socket;

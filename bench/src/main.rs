@@ -3,10 +3,17 @@
 use std::process::ExitCode;
 
 use healthcheck_bench::report::{self, Part, Report};
-use healthcheck_bench::{floor, page, path, probe};
+use healthcheck_bench::{detect, floor, hold, page, path, probe, reload};
 
 /// Each part by its name, in the order in which they run.
-const PARTS: &[(&str, Part)] = &[("probe", probe::run), ("path", path::run), ("page", page::run)];
+const PARTS: &[(&str, Part)] = &[
+    ("probe", probe::run),
+    ("detect", detect::run),
+    ("path", path::run),
+    ("page", page::run),
+    ("reload", reload::run),
+    ("hold", hold::run),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -3,6 +3,7 @@
 //! Plain values with their defaults and ranges. It parses no directive ([`crate::value`] does) and
 //! runs no probe.
 
+use crate::health::Health;
 use crate::Msec;
 
 /// The shortest delay or timeout, in milliseconds: a zero would probe without pause or judge
@@ -52,6 +53,10 @@ pub struct Check {
     /// Milliseconds from the start of one probe to the start of the next, per peer; 1 to
     /// 86 400 000, default 10 000.
     pub delay: Msec,
+    /// The same while it is undecided whether the peer is fit, and the shortest time between two
+    /// probes that failed requests ask for; 1 to [`Check::delay`]. `None`, the default: every probe
+    /// comes at the delay, and none is asked for.
+    pub fast_delay: Option<Msec>,
     /// Milliseconds for the whole probe, from connect to verdict; 1 to 86 400 000, default 2000.
     pub timeout: Msec,
     /// Failures in a row that take a peer down; 1 to 1000, default 2.
@@ -67,6 +72,23 @@ pub struct Check {
     pub buffer: usize,
 }
 
+impl Check {
+    /// The fast delay of a peer of this health that is to be probed fast.
+    pub fn fast_delay_of(&self, health: Health) -> Option<Msec> {
+        self.fast_delay.filter(|_| health.is_undecided(self.fall, self.rise))
+    }
+
+    /// The time within which the first probe of a new peer begins.
+    pub fn first_delay(&self) -> Msec {
+        self.fast_delay.unwrap_or(self.delay)
+    }
+
+    /// Both delays, where the fast one is longer than the other: they are of no use together.
+    pub fn delays_swapped(&self) -> Option<(Msec, Msec)> {
+        self.fast_delay.filter(|fast| *fast > self.delay).map(|fast| (fast, self.delay))
+    }
+}
+
 /// A check while its directives are being read: `None` is "not given yet", so that a second one is
 /// seen as a duplicate and a missing one gets its default in the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +97,8 @@ pub struct CheckDraft {
     pub enabled: bool,
     /// See [`Check::delay`].
     pub delay: Option<Msec>,
+    /// See [`Check::fast_delay`].
+    pub fast_delay: Option<Msec>,
     /// See [`Check::timeout`].
     pub timeout: Option<Msec>,
     /// See [`Check::fall`] and [`Check::rise`]: one directive sets both.
@@ -91,9 +115,19 @@ impl CheckDraft {
     /// Whether any setting was given, `enabled` aside: such a setting in an upstream that is not
     /// enabled does nothing, which deserves a warning.
     pub fn any_setting(&self) -> bool {
-        let CheckDraft { enabled: _, delay, timeout, failcount, send, expected, buffer } = self;
+        let CheckDraft {
+            enabled: _,
+            delay,
+            fast_delay,
+            timeout,
+            failcount,
+            send,
+            expected,
+            buffer,
+        } = self;
 
         delay.is_some()
+            || fast_delay.is_some()
             || timeout.is_some()
             || failcount.is_some()
             || send.is_some()
@@ -108,6 +142,7 @@ impl CheckDraft {
 
         Check {
             delay: self.delay.unwrap_or(DEFAULT_DELAY),
+            fast_delay: self.fast_delay,
             timeout: self.timeout.unwrap_or(DEFAULT_TIMEOUT),
             fall,
             rise,
@@ -144,6 +179,7 @@ pub fn request_from_lines(lines: &[&[u8]]) -> Box<[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::Outcome;
 
     #[test]
     fn an_empty_draft_becomes_the_documented_defaults() {
@@ -151,6 +187,7 @@ mod tests {
             CheckDraft::default().finish(b"backend"),
             Check {
                 delay: 10_000,
+                fast_delay: None,
                 timeout: 2_000,
                 fall: 2,
                 rise: 2,
@@ -167,7 +204,8 @@ mod tests {
     fn every_given_setting_survives_finish() {
         let draft = CheckDraft {
             enabled: true,
-            delay: Some(1),
+            delay: Some(9),
+            fast_delay: Some(8),
             timeout: Some(2),
             failcount: Some(Thresholds { fall: 3, rise: 4 }),
             send: Some(request_from_lines(&[b"PING"])),
@@ -178,7 +216,8 @@ mod tests {
         assert_eq!(
             draft.finish(b"backend"),
             Check {
-                delay: 1,
+                delay: 9,
+                fast_delay: Some(8),
                 timeout: 2,
                 fall: 3,
                 rise: 4,
@@ -190,11 +229,34 @@ mod tests {
     }
 
     #[test]
+    fn the_fast_delay_is_for_peers_that_are_undecided() {
+        let check = |fast_delay| Check { fast_delay, ..CheckDraft::default().finish(b"backend") };
+        let decided =
+            (0..2).fold(Health::default(), |health, _| health.observe(Outcome::Ok, 2, 2).0);
+
+        assert_eq!(check(Some(100)).fast_delay_of(Health::default()), Some(100));
+        assert_eq!(check(Some(100)).fast_delay_of(decided), None);
+        assert_eq!(check(None).fast_delay_of(Health::default()), None);
+        assert_eq!((check(Some(100)).first_delay(), check(None).first_delay()), (100, 10_000));
+    }
+
+    #[test]
+    fn a_fast_delay_may_be_as_long_as_the_delay_and_no_longer() {
+        let swapped = |fast| {
+            Check { fast_delay: Some(fast), ..CheckDraft::default().finish(b"backend") }
+                .delays_swapped()
+        };
+
+        assert_eq!((swapped(10_000), swapped(10_001)), (None, Some((10_001, 10_000))));
+    }
+
+    #[test]
     fn enabled_alone_is_no_setting_and_each_other_one_is() {
         assert!(!CheckDraft { enabled: true, ..CheckDraft::default() }.any_setting());
 
         let drafts = [
             CheckDraft { delay: Some(1), ..CheckDraft::default() },
+            CheckDraft { fast_delay: Some(1), ..CheckDraft::default() },
             CheckDraft { timeout: Some(1), ..CheckDraft::default() },
             CheckDraft { failcount: Some(Thresholds::default()), ..CheckDraft::default() },
             CheckDraft { send: Some(Box::default()), ..CheckDraft::default() },

@@ -65,6 +65,18 @@ impl Health {
         u32::try_from((self.0 >> RUN_SHIFT) & RUN_MASK).unwrap_or(Health::MAX_RUN)
     }
 
+    /// Whether the last outcomes do not settle yet what the peer is: fewer than `fall` failures, or
+    /// fewer than `rise` passes, in a row. So is a peer without an outcome.
+    pub fn is_undecided(self, fall: u32, rise: u32) -> bool {
+        let settles = if self.last_failed() { fall } else { rise };
+        self.outcome().is_none() || self.run() < settles
+    }
+
+    /// Whether at least `rise` passes in a row, the last one included, say that an up peer is fit.
+    pub fn is_fit(self, rise: u32) -> bool {
+        !self.is_down() && !self.last_failed() && !self.is_undecided(1, rise)
+    }
+
     /// Counts takeovers of the peer's lease, modulo 2^32. A verdict is only published under the
     /// epoch it was probed in, so a worker that lost its lease while it was stopped cannot publish.
     pub const fn epoch(self) -> u64 {
@@ -174,6 +186,26 @@ mod tests {
         let (two, flips) = after(&[&down[..], &[Outcome::Ok; 2]].concat(), 2, 2);
         assert!(!two.is_down());
         assert_eq!(flips, [Flip::Down, Flip::Up]);
+    }
+
+    #[test]
+    fn a_peer_is_undecided_until_the_same_verdict_came_often_enough() {
+        let undecided = |outcomes: &[Outcome]| after(outcomes, 2, 3).0.is_undecided(2, 3);
+        let (pass, fail) = (Outcome::Ok, Outcome::BadCode);
+        assert!(undecided(&[]) && undecided(&[pass]) && undecided(&[pass, pass]));
+        assert!(!undecided(&[pass; 3]) && !undecided(&[pass; 9]));
+        assert!(undecided(&[pass, pass, pass, fail]) && undecided(&[pass, fail, pass]));
+        assert!(!undecided(&[pass, fail, fail]) && undecided(&[fail, fail, pass, pass]));
+        assert!(Health::default().awaited().is_undecided(1, 1));
+    }
+
+    #[test]
+    fn a_peer_is_fit_when_it_is_up_after_rise_passes() {
+        let fit = |outcomes: &[Outcome]| after(outcomes, 2, 2).0.is_fit(2);
+        let (pass, fail) = (Outcome::Ok, Outcome::BadCode);
+        assert!(!fit(&[]) && !fit(&[pass]) && fit(&[pass; 2]));
+        assert!(!fit(&[pass, pass, fail]) && !fit(&[fail, fail, pass]));
+        assert!(fit(&[fail, fail, pass, pass]));
     }
 
     #[test]

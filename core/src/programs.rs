@@ -31,6 +31,8 @@ pub enum Refusal {
     AlreadySo,
     /// There is no program with this number.
     NoSuchProgram,
+    /// The binary is being upgraded: this nginx, or this nginx alone, does not see all of the load.
+    Upgrade,
 }
 
 impl Refusal {
@@ -42,6 +44,30 @@ impl Refusal {
             Refusal::Stopping => "a program is already being stopped",
             Refusal::AlreadySo => "nothing to do",
             Refusal::NoSuchProgram => "no such program",
+            Refusal::Upgrade => "the binary is being upgraded",
+        }
+    }
+}
+
+/// Which nginx a process belongs to while the binary is upgraded: two of them serve then, each of which
+/// counts the requests that it gets and knows nothing of the other's commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    /// There is no other.
+    Only,
+    /// The one that is to go.
+    Older,
+    /// The one that is to stay.
+    Newer,
+}
+
+impl Generation {
+    /// Whether load may have this done. The newer one scales alone; it takes a part of the requests for
+    /// all of them as long as the older one may serve the rest, so that too few are no reason to stop.
+    pub fn may_scale(self, command: Command) -> bool {
+        match (self, command) {
+            (Generation::Only, _) | (Generation::Newer, Command::Start) => true,
+            (Generation::Older, _) | (Generation::Newer, Command::Stop) => false,
         }
     }
 }
@@ -231,6 +257,16 @@ mod tests {
     use State::{Down, Starting, Stopping, Up};
 
     const RULE: LoadRule = LoadRule { threshold: 100, min_servers: 0 };
+
+    #[test]
+    fn of_two_generations_the_newer_one_starts_and_none_stops() {
+        let may = |generation: Generation| {
+            [Command::Start, Command::Stop].map(|command| generation.may_scale(command))
+        };
+        assert_eq!(may(Generation::Only), [true, true]);
+        assert_eq!(may(Generation::Older), [false, false]);
+        assert_eq!(may(Generation::Newer), [true, false]);
+    }
 
     fn program(state: State) -> Program {
         let begun = |program: Program, command| match program.begin(command, Cause::Url) {

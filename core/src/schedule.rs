@@ -1,5 +1,7 @@
 //! When probes begin: the period, the spread of the first ones, the machine's pace, stalls.
 
+use crate::check::Check;
+use crate::health::Health;
 use crate::Msec;
 
 /// Timers are rounded up to this, so that one wake-up serves many probes.
@@ -45,6 +47,45 @@ pub fn due_after_end(next_due: Msec, ended: Msec, delay: Msec) -> Msec {
     next_due.max(ended.saturating_add(delay / 10))
 }
 
+/// When a peer may be probed out of turn at the earliest, whose last probe began at `started`: `fast`
+/// after that start.
+pub fn earliest_on_demand(now: Msec, started: Msec, fast: Msec) -> Msec {
+    started.saturating_add(fast).max(now)
+}
+
+/// When the next probe is due of a peer that is probed fast, after one that began at `started` and
+/// has ended: never sooner than `fast` after that start, nor than a tenth of it after that end.
+pub fn fast_due(started: Msec, ended: Msec, fast: Msec) -> Msec {
+    due_after_end(started.saturating_add(fast), ended, fast)
+}
+
+/// A probe that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// When it began.
+    pub started: Msec,
+    /// When it ended.
+    pub ended: Msec,
+    /// When the next one is due by the delay ([`next_due`]).
+    pub next_due: Msec,
+    /// Whether another one was asked for meanwhile, out of turn.
+    pub is_wanted: bool,
+}
+
+/// When the next probe is due of a peer whose last one has left it at `health`.
+pub fn due_after_verdict(check: &Check, health: Health, probe: Ended) -> Msec {
+    let Ended { started, ended, next_due, is_wanted } = probe;
+    let regular = due_after_end(next_due, ended, check.delay);
+    match check.fast_delay {
+        Some(fast) if is_wanted || health.is_undecided(check.fall, check.rise) => {
+            // Where two ticks are all there is between the delays, the other may be sooner.
+            fast_due(started, ended, fast).min(regular)
+        }
+        None if is_wanted => ended,
+        _ => regular,
+    }
+}
+
 /// When the holder of a lease must at the latest have begun the next probe after one begun at
 /// `started`.
 pub fn latest_next_start(started: Msec, delay: Msec, timeout: Msec) -> Msec {
@@ -88,6 +129,8 @@ pub fn is_stall(late: Msec, timeout: Msec) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::CheckDraft;
+    use crate::outcome::Outcome;
 
     #[test]
     fn the_period_runs_from_start_to_start_without_drift() {
@@ -111,6 +154,42 @@ mod tests {
         assert_eq!(due_after_end(1_300, 1_290, 300), 1_320);
         assert_eq!(latest_next_start(1_000, 300, 200), 1_300);
         assert_eq!(latest_next_start(1_000, 300, 2_000), 3_030);
+    }
+
+    #[test]
+    fn a_probe_on_demand_begins_a_fast_delay_after_the_last_one_at_the_earliest() {
+        assert_eq!(earliest_on_demand(5_000, 1_000, 100), 5_000);
+        assert_eq!(earliest_on_demand(5_000, 4_960, 100), 5_060);
+        assert_eq!(earliest_on_demand(5_000, 0, 100), 5_000);
+        assert_eq!(earliest_on_demand(5_000, 5_010, 100), 5_110);
+        assert_eq!(earliest_on_demand(5_000, u64::MAX, u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn fast_probes_follow_their_starts_and_rest_a_tenth() {
+        assert_eq!(fast_due(1_000, 1_001, 100), 1_100);
+        assert_eq!(fast_due(1_000, 1_095, 100), 1_105);
+        assert_eq!(fast_due(1_000, 3_000, 100), 3_010);
+    }
+
+    #[test]
+    fn the_fast_delay_is_for_undecided_peers_and_probes_out_of_turn() {
+        let check = |fast_delay| {
+            let draft = CheckDraft { delay: Some(1_000), fast_delay, ..CheckDraft::default() };
+            draft.finish(b"backend")
+        };
+        let (fast, plain) = (check(Some(100)), check(None));
+        let undecided = Health::default().observe(Outcome::Ok, 2, 2).0;
+        let decided = undecided.observe(Outcome::Ok, 2, 2).0;
+        let ended = |is_wanted| Ended { started: 5_000, ended: 5_003, next_due: 5_998, is_wanted };
+
+        assert_eq!(due_after_verdict(&fast, undecided, ended(false)), 5_100);
+        assert_eq!(due_after_verdict(&fast, decided, ended(false)), 5_998);
+        assert_eq!(due_after_verdict(&fast, decided, ended(true)), 5_100);
+        assert_eq!(due_after_verdict(&plain, undecided, ended(false)), 5_998);
+        assert_eq!(due_after_verdict(&plain, decided, ended(true)), 5_003);
+        let same = check(Some(1_000));
+        assert_eq!(due_after_verdict(&same, undecided, ended(false)), 5_998);
     }
 
     #[test]

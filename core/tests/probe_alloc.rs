@@ -53,6 +53,7 @@ fn allocations() -> usize {
 fn check(expected: Option<&[u8]>) -> Arc<Check> {
     Arc::new(Check {
         delay: 10_000,
+        fast_delay: None,
         timeout: 2_000,
         fall: 2,
         rise: 2,

@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use healthcheck_core::Msec;
 
+use super::penalty::Penalty;
 use super::{Gate, NOT_UP, UNHEALTHY};
 use crate::nginx::address::{canonical, Address};
 use crate::nginx::upstream::{Mark, Upstream};
@@ -26,6 +27,8 @@ pub(crate) struct Image {
     pub(crate) admin_down: bool,
     /// Since when its program had been up when it was mirrored last; 0 = not yet.
     pub(crate) up_since: Cell<Msec>,
+    /// Whether nginx avoids it for `max_fails`.
+    pub(crate) penalty: Penalty,
 }
 
 impl Image {
@@ -41,6 +44,11 @@ impl Image {
     fn mark(&self) -> Mark {
         let is_new = |cell: &ProgramCell| cell.up_since() != self.up_since.get();
         Mark { bits: self.bits(), forgives: self.program.is_some_and(is_new) }
+    }
+
+    /// Whether nginx need not avoid it any longer for failures before its last `rise` probes.
+    fn has_lost_penalty(&self, rise: u32) -> bool {
+        self.slot.is_some_and(|slot| self.penalty.is_over(slot, rise))
     }
 
     /// Whether requests may go to it.
@@ -122,19 +130,79 @@ impl Mirror {
         gate.mirrored(generation, self.version, usable);
     }
 
+    /// Notes that a request has failed at the peer with this address; whether that is of interest.
+    pub(crate) fn note_failure(&self, address: &Address) -> bool {
+        let image = self.image(address.bytes()).filter(|_| self.mask != 0);
+        let Some((image, slot)) = image.and_then(|image| Some((image, image.slot?))) else {
+            return false;
+        };
+        image.penalty.notice(slot);
+        true
+    }
+
+    /// Whether a peer that requests have failed at has passed `rise` probes since.
+    pub(crate) fn has_passed_since(&self, rise: u32) -> bool {
+        let has_passed =
+            |image: &Image| image.slot.is_some_and(|slot| image.penalty.has_passed(slot, rise));
+        self.images.iter().any(has_passed)
+    }
+
+    /// Whether a peer that is known to be avoided waits for passes of its probes. One that is down
+    /// loses its penalty when it comes back.
+    pub(crate) fn awaits_passes(&self) -> bool {
+        let is_up = |image: &Image| image.slot.is_some_and(|slot| !slot.health().is_down());
+        self.images.iter().any(|image| image.penalty.is_noticed() && is_up(image))
+    }
+
+    /// Finds the peers that nginx avoids for `max_fails`. Those that have passed `rise` probes since
+    /// lose that penalty.
+    pub(crate) fn review_penalties(&self, rise: u32) {
+        if self.mask == 0 {
+            return;
+        }
+        // May run under nginx's lock: no allocation, no log, no panic.
+        self.upstream.each_avoided(|position, raw, failed| {
+            let image = self.image_at(position, canonical(raw));
+            if let Some((image, slot)) = image.and_then(|image| Some((image, image.slot?))) {
+                image.penalty.notice_listed(slot, failed);
+            }
+        });
+        for image in &self.images {
+            image.penalty.forget_unlisted();
+        }
+        if !self.images.iter().any(|image| image.has_lost_penalty(rise)) {
+            return;
+        }
+        self.mark(|image| {
+            let mark = image.mark();
+            Mark { forgives: mark.forgives || image.has_lost_penalty(rise), ..mark }
+        });
+        for image in self.images.iter().filter(|image| image.has_lost_penalty(rise)) {
+            image.penalty.forget();
+        }
+    }
+
     /// Writes what is known into nginx's list.
     fn write(&self) {
-        let (mask, images, by_address) = (self.mask, &self.images, &self.by_address);
+        self.mark(Image::mark);
+    }
+
+    /// Writes what `mark` makes of each peer into nginx's list.
+    fn mark(&self, mark: impl Fn(&Image) -> Mark) {
+        let mask = self.mask;
         // Under nginx's lock: no allocation, no log, no panic. What is mirrored is read there and not
         // before: in a zone, a worker that was held up on its way to the lock would undo another's
         // flip.
         self.upstream.mark(mask, UNHEALTHY, |position, raw| {
-            let address = canonical(raw);
-            let hit = images.get(position).filter(|image| image.address.canonical() == address);
-            let image = hit.or_else(|| find(images, by_address, address))?;
-            let mark = image.mark();
+            let mark = mark(self.image_at(position, canonical(raw))?);
             Some(Mark { bits: mark.bits & mask, ..mark })
         });
+    }
+
+    /// The peer with this canonical address, which is likely to be at this position.
+    fn image_at(&self, position: usize, address: &[u8]) -> Option<&Image> {
+        let hit = self.images.get(position).filter(|image| image.address.canonical() == address);
+        hit.or_else(|| find(&self.images, &self.by_address, address))
     }
 }
 

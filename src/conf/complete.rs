@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use healthcheck_core::key::Key;
 use healthcheck_core::schedule::first_offset;
+use healthcheck_core::Msec;
 
 use super::supervisord::{Managed, SupervisordConf};
 use super::upstream::{UpstreamConf, Watched};
@@ -62,6 +63,8 @@ pub(crate) enum Unusable {
     /// A balancer whose peers the module cannot take out of rotation, where this directive asks for
     /// it.
     ForeignBalancer(Upstream, &'static str),
+    /// The fast delay is longer than the delay; both in ms.
+    SwappedDelays(Upstream, [Msec; 2]),
     /// Two server lines, by position, have an address in common, so that it is not clear which
     /// program a failed request was for.
     SharedAddress(Upstream, [u32; 2], Box<[u8]>),
@@ -77,6 +80,14 @@ impl fmt::Display for Unusable {
                     "\"{directive}\" in upstream \"{name}\": the balancer of this upstream keeps a \
                      peer list of its own, which health checks do not reach; use one of nginx's own \
                      balancers, or a balancer that was patched to ask the module"
+                )
+            }
+            Unusable::SwappedDelays(upstream, [fast, delay]) => {
+                let name = upstream.name().escape_ascii();
+                write!(
+                    f,
+                    "\"healthcheck_fast_delay\" in upstream \"{name}\" is {fast}ms, which is longer \
+                     than \"healthcheck_delay\", {delay}ms"
                 )
             }
             Unusable::SharedAddress(upstream, [one, other], address) => {
@@ -145,6 +156,12 @@ pub(crate) fn watched(
             }
         }
         let check = health.is_enabled().then(|| Arc::new(health.check(upstream.name())));
+        if let Some(check) = &check {
+            if let Some((fast, delay)) = check.delays_swapped() {
+                return Err(Unusable::SwappedDelays(upstream, [fast, delay]));
+            }
+            health.watches_failures.set(check.fast_delay.is_some());
+        }
         watched.push(Watched { upstream, conf: health, check, managed, own_bits });
     }
     Ok(watched)
@@ -220,7 +237,7 @@ fn list_peers(one: &Watched, listing: &mut Listing, seen: &mut HashSet<Key>) {
     for member in one.conf.configured_members(one.upstream) {
         let key = Key::of_peer(one.upstream.name(), member.address.canonical());
         if one.is_probed(member.down) && seen.insert(key) {
-            listing.peers.push(Listed { key, first_due: check.delay });
+            listing.peers.push(Listed { key, first_due: check.first_delay() });
         }
     }
 }

@@ -11,6 +11,7 @@ use super::monitors::Monitors;
 use super::registered::Registration;
 use super::supervisord::Managed;
 use crate::balancer::{Gate, Hold};
+use crate::nginx::failures::BalancerFree;
 use crate::nginx::peers::Member;
 use crate::nginx::upstream::Upstream;
 
@@ -25,6 +26,10 @@ pub(crate) struct UpstreamConf {
     pub(crate) hold: Hold,
     /// Whether its programs are managed, so that its requests are counted.
     pub(crate) is_managed: Cell<bool>,
+    /// Whether failed requests cause probes.
+    pub(crate) watches_failures: Cell<bool>,
+    /// Its balancer's own `peer.free`, where that is listened to.
+    pub(crate) balancer_free: BalancerFree,
     /// Whom its balancer wants to have told of its programs.
     pub(crate) monitors: Monitors,
     /// The round of starts that the requests which wait here wait for.
@@ -78,6 +83,11 @@ pub(crate) fn set_enabled(draft: &mut CheckDraft, _: &[&[u8]]) -> Result<(), Set
 /// `healthcheck_delay TIME`
 pub(crate) fn set_delay(draft: &mut CheckDraft, args: &[&[u8]]) -> Result<(), SettingError> {
     once(&mut draft.delay, parse_time(only(args)))
+}
+
+/// `healthcheck_fast_delay TIME`
+pub(crate) fn set_fast_delay(draft: &mut CheckDraft, args: &[&[u8]]) -> Result<(), SettingError> {
+    once(&mut draft.fast_delay, parse_time(only(args)))
 }
 
 /// `healthcheck_timeout TIME`

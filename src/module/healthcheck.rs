@@ -23,7 +23,9 @@ use crate::conf::page::PageError;
 use crate::conf::upstream::{self, Setting, SettingError};
 use crate::conf::{PageConf, UpstreamConf};
 use crate::http::status;
+use crate::nginx::address::Address;
 use crate::nginx::conf::{conf_error, conf_log, conf_ok, loc_conf, rivals, Directive};
+use crate::nginx::failures::{self, BalancerFree};
 use crate::nginx::guard::guard;
 use crate::nginx::log::Level;
 use crate::nginx::proxied;
@@ -61,9 +63,10 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
 };
 
 /// The directives, ended by an empty row.
-static mut COMMANDS: [ngx_command_t; 11] = [
+static mut COMMANDS: [ngx_command_t; 12] = [
     upstream_command(c"healthcheck_enabled", NGX_CONF_NOARGS, set_upstream::<Enabled>),
     upstream_command(c"healthcheck_delay", NGX_CONF_TAKE1, set_upstream::<Delay>),
+    upstream_command(c"healthcheck_fast_delay", NGX_CONF_TAKE1, set_upstream::<FastDelay>),
     upstream_command(c"healthcheck_timeout", NGX_CONF_TAKE1, set_upstream::<Timeout>),
     upstream_command(c"healthcheck_failcount", NGX_CONF_TAKE12, set_upstream::<Failcount>),
     upstream_command(c"healthcheck_send", NGX_CONF_1MORE, set_upstream::<Send>),
@@ -87,6 +90,7 @@ readers! {
     upstream;
     Enabled => set_enabled,
     Delay => set_delay,
+    FastDelay => set_fast_delay,
     Timeout => set_timeout,
     Failcount => set_failcount,
     Send => set_send,
@@ -187,16 +191,36 @@ pub(super) unsafe extern "C" fn init_peer(
     // SAFETY: nginx passes the upstream whose `peer.init` this is, so `create_conf` made its record
     // and `postconfiguration` set the gate.
     let upstream = unsafe { Upstream::new(us) };
-    let inner = upstream.and_then(|upstream| {
-        // SAFETY: as above.
-        let conf = unsafe { upstream.srv_conf::<UpstreamConf>(this().ctx_index)? };
-        conf.gate.direct(conf.list_version(upstream))
+    let direct = upstream.and_then(|upstream| {
+        let conf = conf_of(upstream)?;
+        Some((conf, conf.gate.direct(conf.list_version(upstream))?))
     });
-    match inner {
-        // SAFETY: nginx's own `peer.init` of this upstream, with its own arguments.
-        Some(inner) => unsafe { inner(r, us) },
+    match direct {
+        // SAFETY: this callback's own arguments, and what the gate is before.
+        Some((conf, inner)) => unsafe { choose_peer(r, us, conf, inner) },
         // SAFETY: this callback's own arguments.
         None => unsafe { init_peer_guarded(r, us) },
+    }
+}
+
+/// nginx's own `peer.init`, and the listener for failed requests where one is wanted. Cannot panic.
+///
+/// # Safety
+/// `r` and `us` are the arguments of the `init_peer` that is running, `conf` is what was kept for that
+/// upstream, and `inner` nginx's own `peer.init` of it.
+unsafe fn choose_peer(
+    r: *mut ngx_http_request_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+    conf: &UpstreamConf,
+    inner: PeerInit,
+) -> ngx_int_t {
+    // SAFETY: passed on; the record lives as long as the configuration.
+    unsafe {
+        let rc = inner(r, us);
+        if rc == OK && conf.watches_failures.get() {
+            failures::listen::<Failures>(r, us, &conf.balancer_free);
+        }
+        rc
     }
 }
 
@@ -211,10 +235,8 @@ unsafe fn init_peer_guarded(
 ) -> ngx_int_t {
     let conf = guard("peer.init", None, || {
         // SAFETY: passed on.
-        let (upstream, conf) = unsafe {
-            let upstream = Upstream::new(us)?;
-            (upstream, upstream.srv_conf::<UpstreamConf>(this().ctx_index)?)
-        };
+        let upstream = unsafe { Upstream::new(us)? };
+        let conf = conf_of(upstream)?;
         if let Some(number) = conf.gate.stale(conf.list_version(upstream)) {
             worker::life::sync(number);
         }
@@ -228,9 +250,34 @@ unsafe fn init_peer_guarded(
         // SAFETY: this callback's own arguments; the record lives as long as the configuration.
         guard("peer.init", ERROR, || unsafe { proxied::init_peer(r, us, Some(inner), conf) })
     } else {
-        // SAFETY: nginx's own `peer.init` of this upstream, with its own arguments.
-        unsafe { inner(r, us) }
+        // SAFETY: passed on, with what the gate is before.
+        unsafe { choose_peer(r, us, conf, inner) }
     }
+}
+
+/// A `peer.init` that is there.
+type PeerInit =
+    unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t;
+
+/// Hands failed requests to the worker.
+struct Failures;
+
+impl failures::Listener for Failures {
+    fn balancer_free(upstream: Upstream) -> Option<&'static BalancerFree> {
+        conf_of(upstream).map(|conf| &conf.balancer_free)
+    }
+
+    fn failed(upstream: Upstream, address: &Address) {
+        if let Some(conf) = conf_of(upstream) {
+            worker::requests::failed(conf, address);
+        }
+    }
+}
+
+/// What the block of an upstream says.
+fn conf_of(upstream: Upstream) -> Option<&'static UpstreamConf> {
+    // SAFETY: `create_conf` made the record, which lives as long as the requests of its cycle.
+    unsafe { upstream.srv_conf::<UpstreamConf>(this().ctx_index) }
 }
 
 /// Answers a request for the status page.

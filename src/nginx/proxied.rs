@@ -16,7 +16,7 @@ use nginx_sys::{
     NGX_OK, NGX_PEER_FAILED,
 };
 
-use super::address::raw_address;
+use super::address::{raw_address, Address};
 use super::guard::guard;
 use super::process::now;
 use placeholder::Placeholder;
@@ -80,6 +80,9 @@ pub(crate) trait Balancer {
     /// nginx's balancer has picked the peer at this `sockaddr`. What is returned is kept with the
     /// request.
     fn picked(&'static self, address: &[u8]) -> Option<NonZeroU32>;
+
+    /// nginx calls the request to the peer at this address failed; before `released`.
+    fn failed(&'static self, address: &Address);
 
     /// The request is done with the peer that was picked last: `token` is what `picked` returned,
     /// `failed` nginx's own verdict, `resuming` says that a queue is being worked off.
@@ -294,7 +297,12 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
                 return;
             }
             (*place).attempts = (*place).attempts.saturating_add(1);
+            // A peer that the resolver has dropped goes with its last request.
+            let address = if failed { Address::copy((*pc).sockaddr, (*pc).socklen) } else { None };
             (*place).inner.free(pc, state);
+            if let Some(address) = address {
+                (*place).balancer.failed(&address);
+            }
             (*place).balancer.released((*place).token.take(), failed, (*place).resuming);
         }
     });

@@ -13,6 +13,8 @@ use super::address::{raw_address, Address};
 use super::conf::{record, text};
 use super::peers::{Member, PeersCopy, PeersLock, DRAINING};
 
+mod avoided;
+
 /// No memory of a process is at a lower address: the first page is nobody's.
 const LOWEST_ADDRESS: usize = 4096;
 

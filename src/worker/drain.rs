@@ -10,6 +10,7 @@ use healthcheck_core::Msec;
 use super::{life, monitors, requests};
 use crate::balancer::hold::LOOK_EVERY;
 use crate::conf::UpstreamConf;
+use crate::nginx::address::Address;
 use crate::nginx::guard::guard;
 use crate::nginx::process::{now, ProcessLocal};
 use crate::nginx::proxied::{Admission, Balancer, Queue};
@@ -175,6 +176,12 @@ impl Balancer for UpstreamConf {
 
     fn picked(&'static self, address: &[u8]) -> Option<NonZeroU32> {
         requests::begins(self, address)
+    }
+
+    fn failed(&'static self, address: &Address) {
+        if self.watches_failures.get() {
+            requests::failed(self, address);
+        }
     }
 
     fn released(&'static self, program: Option<NonZeroU32>, failed: bool, resuming: bool) {

@@ -146,17 +146,9 @@ impl Worker {
     /// Probes a peer now, or right after the probe that is in flight, whoever has its lease.
     fn probe_now(&mut self, at: usize) {
         let Some(slot) = self.peers.get(at).and_then(|peer| self.slot(peer)) else { return };
-        if slot.ask_again() {
-            return;
-        }
-        // Another process may have taken the lease for the same reason.
-        let is_held = self.held(at).is_some_and(|(slot, held)| slot.lease() == held.lease);
-        if is_held {
-            slot.set_next_due(now());
-            self.wait(at, now());
-        } else if !self.retired {
-            self.lose(at);
-            self.take_lease(at, slot.lease(), now());
+        let lease = slot.lease();
+        if !slot.ask_again() {
+            self.probe_out_of_turn(at, lease, now());
         }
     }
 

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 use healthcheck_core::lease::{Holder, Lease, GRACE};
-use healthcheck_core::schedule::{due_under_new_lease, latest_next_start};
+use healthcheck_core::schedule::{due_under_new_lease, earliest_on_demand, latest_next_start};
 use healthcheck_core::Msec;
 
 use super::peer::{Held, Peer, Phase};
@@ -77,18 +77,27 @@ impl Worker {
         }
         // A probe in flight is lost with its owner, and begins anew. A reload may have made the
         // delay shorter than what is left of the old one.
-        let latest = if slot.is_in_flight() { 0 } else { check.delay };
+        let flight = slot.flight();
+        let latest = match check.fast_delay_of(slot.health()) {
+            _ if flight.is_under_way() => 0,
+            Some(fast) => fast,
+            None => check.delay,
+        };
         let start = due_under_new_lease(next_due, now, check.delay, latest);
-        self.take_lease(at, lease, start);
+        let earliest = |fast| earliest_on_demand(start, flight.started(), fast);
+        let start = check.fast_delay.map_or(start, earliest);
+        self.take_lease(at, lease, start, false);
     }
 
-    /// Takes the lease of a peer, if it still is `lease`; the next probe begins at `start`.
-    pub(super) fn take_lease(&mut self, at: usize, lease: Lease, start: Msec) {
+    /// Takes the lease of a peer, if it still is `lease`; the next probe begins at `start`. `is_told` says
+    /// that its last holder has told of every flip that it has published.
+    pub(super) fn take_lease(&mut self, at: usize, lease: Lease, start: Msec, is_told: bool) {
         let Some(peer) = self.peers.get(at) else { return };
         let (Some(slot), Some(watch)) = (self.slot(peer), self.watches.get(peer.watch)) else {
             return;
         };
         let (Some(check), generation) = (&watch.check, watch.generation) else { return };
+        let flight = slot.flight();
         let first = start.max(now());
         let until = latest_next_start(first, check.delay, check.timeout) + GRACE;
         let mine = Lease::held(self.pid, until);
@@ -97,8 +106,8 @@ impl Worker {
         }
         let held = Held { lease: mine, epoch: slot.begin_epoch() };
         slot.set_next_due(start);
-        slot.land();
-        if lease.pid() != 0 {
+        slot.land_lost(flight);
+        if lease.pid() != 0 && !is_told {
             // Its last holder may have been killed between publishing a flip and telling of it.
             generation.fetch_add(1, Ordering::Release);
         }

@@ -60,6 +60,7 @@ pub(crate) fn start(conf: &MainConf, cycle: CycleId, workers: usize) {
         due: Vec::new(),
         timer: Timer::new(run::on_timer),
         next_scan: now() + SCAN_EVERY,
+        next_look: None,
         buffer: Box::default(),
         trouble: Trouble::default(),
         retired: false,

@@ -15,7 +15,7 @@ use crate::conf::monitors::Status;
 use crate::conf::Managed;
 use crate::nginx::callbacks::Checker;
 use crate::nginx::log::{log, Level};
-use crate::nginx::process::{is_alive, now};
+use crate::nginx::process::{generation, is_alive, now};
 use crate::nginx::upstream::Upstream;
 use crate::zone::program::ProgramCell;
 use crate::zone::upstream::Note;
@@ -174,6 +174,11 @@ impl Worker {
         let cooldown = programs.managed.rule.cooldown;
         if target.has_cooldown() && upstream.is_cooling(now(), cooldown) {
             return refused(Refusal::Cooldown);
+        }
+        let is_told = self.told.is_some_and(|told| told.watch == watch);
+        let is_scaling = target == Target::Load || (cause == Cause::Balancer && is_told);
+        if is_scaling && !generation().may_scale(command) {
+            return refused(Refusal::Upgrade);
         }
         let number = match choose(command, target, &programs.words()) {
             Ok(number) => number,

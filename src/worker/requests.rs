@@ -1,10 +1,11 @@
 //! Requests to upstreams with managed programs or a queue: they are counted, and their failures are
-//! the program's.
+//! the program's. Failures where probes on demand are wanted.
 
 use core::num::NonZeroU32;
 
 use super::{with_worker, Worker};
 use crate::conf::UpstreamConf;
+use crate::nginx::address::Address;
 use crate::zone::counters::ProgramCount;
 
 /// Runs `body` with this process's worker and the upstream's number there; `None` where nothing is
@@ -30,6 +31,15 @@ pub(super) fn ends(upstream: &UpstreamConf, program: Option<NonZeroU32>, failed:
     let Some(program) = program.and_then(|number| number.get().checked_sub(1)) else { return };
     with_watch(upstream, |worker, watch| {
         worker.request_ends(watch, program as usize, failed);
+        Some(())
+    });
+}
+
+/// nginx calls a request to the peer at an address failed.
+pub(crate) fn failed(upstream: &UpstreamConf, address: &Address) {
+    with_watch(upstream, |worker, watch| {
+        worker.on_failed_request(watch, address);
+        worker.arm();
         Some(())
     });
 }

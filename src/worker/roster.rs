@@ -15,6 +15,7 @@ use super::references::{self, Reference};
 use super::trouble::Cause;
 use super::Worker;
 use crate::balancer::mirror::Image;
+use crate::balancer::penalty::Penalty;
 use crate::balancer::Mirror;
 use crate::conf::UpstreamConf;
 use crate::nginx::address::Address;
@@ -158,6 +159,7 @@ impl Worker {
             line: member.line,
             admin_down: member.down && !is_managed,
             up_since: Cell::new(0),
+            penalty: Penalty::default(),
         };
         (image, is_complete)
     }

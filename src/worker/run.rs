@@ -6,7 +6,9 @@ use std::time::Instant;
 use healthcheck_core::lease::GRACE;
 use healthcheck_core::outcome::Outcome;
 use healthcheck_core::probe::{Action, Event, Probe};
-use healthcheck_core::schedule::{due_after_end, is_stall, latest_next_start, next_due, TICK};
+use healthcheck_core::schedule::{
+    due_after_verdict, is_stall, latest_next_start, next_due, Ended, TICK,
+};
 use healthcheck_core::Msec;
 
 use super::peer::{Flight, Phase};
@@ -107,6 +109,8 @@ impl Worker {
         self.ask_all();
         if now >= self.next_scan {
             self.scan();
+        } else if self.next_look.is_some_and(|look| now >= look) {
+            self.look_for_penalties();
         }
     }
 
@@ -121,6 +125,7 @@ impl Worker {
                 self.refresh(number);
             }
         }
+        self.review_penalties();
         if self.unranked {
             self.rank_peers();
         }
@@ -139,7 +144,8 @@ impl Worker {
     /// Sets the process's timer to what comes next.
     pub(super) fn arm(&mut self) {
         self.timer.set_cancelable(!self.tasks.has_stops());
-        let others = [self.wheel.next_wake(), self.tasks.next_wake(), self.next_poll()];
+        let others =
+            [self.wheel.next_wake(), self.tasks.next_wake(), self.next_poll(), self.next_look];
         let wake = others.into_iter().flatten().fold(self.next_scan, Msec::min);
         self.timer.set(if self.has_calls { wake.min(now()) } else { wake });
     }
@@ -196,16 +202,19 @@ impl Worker {
             return;
         }
         let (Some(peer), Ok(id)) = (self.peers.get_mut(at), u32::try_from(at)) else { return };
+        // At once: whoever wants a probe takes the lease if none is in flight.
+        slot.take_off(now);
         match PeerConnection::open::<Events>(&peer.address, at) {
             Err(OpenError::Local(error)) => {
                 let what = format_args!("no socket for a probe, probes pause: {error}");
                 let until = self.trouble.hold(Cause::Socket, now, what);
+                slot.land();
                 // Due anew: after the pause the others go first.
                 self.postpone(at, now, until);
             }
             opened => {
                 slot.set_next_due(next_due(due, now, check.delay));
-                slot.take_off(wall_clock_ms());
+                slot.count_probe(wall_clock_ms());
                 let probe = peer.probe.get_or_insert_with(|| Probe::new(check));
                 probe.start(now);
                 let deadline = probe.deadline();
@@ -358,7 +367,7 @@ impl Worker {
         let Some(check) = self.watches.get(number).and_then(|watch| watch.check.as_ref()) else {
             return;
         };
-        let (delay, thresholds) = (check.delay, (check.fall, check.rise));
+        let thresholds = (check.fall, check.rise);
         debug!("healthcheck: probe of {}: {}", peer.name.escape_ascii(), outcome.code());
 
         if !self.zone.is_current(self.epoch) {
@@ -367,10 +376,15 @@ impl Worker {
         let published = slot.publish(held.epoch, outcome, thresholds, latency, wall_clock_ms());
         let Some(published) = published else { return self.lose(at) };
         let is_wanted = slot.land();
-        let due = match slot.health().is_awaited() {
-            _ if is_wanted => now,
+        let (health, started) = (slot.health(), slot.flight().started());
+        let due = match health.is_awaited() {
+            true if is_wanted => now,
             true => now + AWAITED_DELAY,
-            false => due_after_end(slot.next_due(), now, delay),
+            false => {
+                let next_due = slot.next_due();
+                let ended = Ended { started, ended: now, next_due, is_wanted };
+                due_after_verdict(check, health, ended)
+            }
         };
         slot.set_next_due(due);
         self.wait(at, due);

@@ -18,7 +18,7 @@ use super::upstream::UpstreamCell;
 use crate::nginx::shm::{SharedZone, ZoneLock};
 
 /// Changes with every change of the layout, so that a new module never reads an old one's zone.
-const LAYOUT: u32 = 3;
+const LAYOUT: u32 = 4;
 
 /// The start of the zone.
 #[repr(C, align(64))]

@@ -13,8 +13,14 @@ use super::table::{Entry, Record};
 /// A probe is in flight.
 const IN_FLIGHT: u64 = 1;
 
-/// A probe is in flight, and another one is wanted at once.
+/// A probe is in flight, and another one is wanted after it.
 const AGAIN: u64 = 2;
+
+/// Bits of the flight word below the time.
+const STATE_BITS: u32 = 2;
+
+/// Those bits.
+const STATE: u64 = (1 << STATE_BITS) - 1;
 
 /// What the machine knows of one peer. Written by the worker that holds the lease, read by all.
 #[repr(C, align(64))]
@@ -27,8 +33,8 @@ pub(crate) struct Slot {
     lease: AtomicU64,
     /// When the next probe is due, monotonic ms.
     next_due: AtomicU64,
-    /// 0, or [`IN_FLIGHT`] while the holder of the lease has a probe in flight, or [`AGAIN`].
-    in_flight: AtomicU64,
+    /// The [`Flight`] word.
+    flight: AtomicU64,
     /// Wall clock ms of the last begin or end of a probe; 0 = never.
     last_action: AtomicU64,
     /// Wall clock ms of the first of the equal verdicts in a row; 0 = none yet.
@@ -41,6 +47,28 @@ pub(crate) struct Slot {
     probes: AtomicU64,
     /// Probes that failed.
     failures: AtomicU64,
+    /// Probes that passed.
+    passes: AtomicU64,
+}
+
+/// When the last probe of a peer began, and whether it still is in flight, in one word: whoever wants
+/// a probe out of turn reads both together.
+///
+/// Bits 0-1: 0, or [`IN_FLIGHT`] while the holder of the lease has a probe in flight, or [`AGAIN`].
+/// Bits 2-63: monotonic ms of the start; 0 = never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Flight(u64);
+
+impl Flight {
+    /// When the last probe began, monotonic ms; 0 = never.
+    pub(crate) fn started(self) -> Msec {
+        self.0 >> STATE_BITS
+    }
+
+    /// Whether it is in flight.
+    pub(crate) fn is_under_way(self) -> bool {
+        self.0 & STATE != 0
+    }
 }
 
 // At most 256 bytes a peer are promised; README says 128.
@@ -61,6 +89,13 @@ pub(crate) struct Published {
 }
 
 impl Slot {
+    /// One that nobody has used.
+    #[cfg(test)]
+    pub(crate) fn vacant() -> Slot {
+        // SAFETY: a slot consists of atomics, for which zero is valid.
+        unsafe { core::mem::zeroed() }
+    }
+
     /// Prepares a vacant record for a new peer: unknown health, nobody's lease since `now`, first
     /// probe at `first_due`.
     pub(crate) fn reset(&self, now: Msec, first_due: Msec) {
@@ -70,13 +105,14 @@ impl Slot {
         self.lease.store(Lease::free(now).bits(), Ordering::Relaxed);
         self.next_due.store(first_due, Ordering::Relaxed);
         for word in [
-            &self.in_flight,
+            &self.flight,
             &self.last_action,
             &self.run_since,
             &self.last_change,
             &self.latency,
             &self.probes,
             &self.failures,
+            &self.passes,
         ] {
             word.store(0, Ordering::Relaxed);
         }
@@ -94,9 +130,11 @@ impl Slot {
             (&self.latency, &old.latency),
             (&self.probes, &old.probes),
             (&self.failures, &old.failures),
+            (&self.passes, &old.passes),
         ] {
             new.store(old.load(Ordering::Relaxed), Ordering::Relaxed);
         }
+        self.flight.store(old.flight.load(Ordering::Relaxed) & !STATE, Ordering::Relaxed);
     }
 
     /// Health, run and last outcome.
@@ -145,29 +183,56 @@ impl Slot {
         self.next_due.store(due, Ordering::Relaxed);
     }
 
+    /// When the last probe began, and whether it still is in flight.
+    pub(crate) fn flight(&self) -> Flight {
+        Flight(self.flight.load(Ordering::Acquire))
+    }
+
     /// Whether the holder of the lease has a probe in flight.
     pub(crate) fn is_in_flight(&self) -> bool {
-        self.in_flight.load(Ordering::Acquire) != 0
+        self.flight().is_under_way()
     }
 
     /// Notes that no probe is in flight any more; for the lease's holder. Returns whether another one
     /// was asked for meanwhile.
     pub(crate) fn land(&self) -> bool {
-        self.in_flight.swap(0, Ordering::AcqRel) == AGAIN
+        self.flight.fetch_and(!STATE, Ordering::AcqRel) & STATE == AGAIN
     }
 
-    /// Asks for another probe right after the one in flight; `false` when there is none.
+    /// As `land`, for whoever has taken the lease since the word was `flight`. A probe that has begun
+    /// meanwhile is another holder's.
+    pub(crate) fn land_lost(&self, flight: Flight) {
+        let landed = flight.0 & !STATE;
+        let _ = self.flight.compare_exchange(flight.0, landed, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Asks for another probe after the one in flight; `false` when there is none.
     pub(crate) fn ask_again(&self) -> bool {
-        let asked =
-            self.in_flight.compare_exchange(IN_FLIGHT, AGAIN, Ordering::AcqRel, Ordering::Acquire);
-        asked.is_ok() || asked == Err(AGAIN)
+        let again = |word: u64| (word & STATE != 0).then_some((word & !STATE) | AGAIN);
+        self.flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, again).is_ok()
     }
 
-    /// Notes that a probe begins at `wall_ms`; for the lease's holder, after renewing it.
-    pub(crate) fn take_off(&self, wall_ms: u64) {
-        self.in_flight.store(IN_FLIGHT, Ordering::Release);
+    /// Notes that a probe begins at `now`; for the lease's holder, right after renewing it.
+    pub(crate) fn take_off(&self, now: Msec) {
+        self.flight.store((now << STATE_BITS) | IN_FLIGHT, Ordering::Release);
+    }
+
+    /// Counts a probe that has begun at `wall_ms`; for the lease's holder.
+    pub(crate) fn count_probe(&self, wall_ms: u64) {
         self.probes.fetch_add(1, Ordering::Relaxed);
         self.last_action.store(wall_ms, Ordering::Relaxed);
+    }
+
+    /// Passes so far, and the one that a probe in flight may still become.
+    pub(crate) fn passes_to_come(&self) -> u64 {
+        // The flight first: one that lands in between is counted twice, and never not at all.
+        let under_way = u64::from(self.is_in_flight());
+        self.passes().wrapping_add(under_way)
+    }
+
+    /// Probes that passed.
+    pub(crate) fn passes(&self) -> u64 {
+        self.passes.load(Ordering::Acquire)
     }
 
     /// Publishes the outcome of a probe made in `epoch`; `None` when another process has taken
@@ -193,9 +258,10 @@ impl Slot {
         let (new, flip) = published?;
         self.last_action.store(wall_ms, Ordering::Relaxed);
         self.latency.store(latency.saturating_add(1), Ordering::Relaxed);
-        if outcome.verdict() == Verdict::Fail {
-            self.failures.fetch_add(1, Ordering::Relaxed);
-        }
+        match outcome.verdict() {
+            Verdict::Fail => self.failures.fetch_add(1, Ordering::Relaxed),
+            Verdict::Pass => self.passes.fetch_add(1, Ordering::AcqRel),
+        };
         if new.run() == 1 {
             self.run_since.store(wall_ms, Ordering::Relaxed);
         }
@@ -235,14 +301,9 @@ impl Slot {
 mod tests {
     use super::*;
 
-    fn slot() -> Slot {
-        // SAFETY: a slot consists of atomics, for which zero is valid.
-        unsafe { core::mem::zeroed() }
-    }
-
     #[test]
     fn a_worker_whose_lease_was_taken_cannot_publish() {
-        let slot = slot();
+        let slot = Slot::vacant();
         let first = slot.begin_epoch();
         let second = slot.begin_epoch();
         assert!(slot.publish(first, Outcome::BadCode, (1, 1), 5, 1_000).is_none());
@@ -253,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_flip_is_published_with_its_time_and_run() {
-        let slot = slot();
+        let slot = Slot::vacant();
         let epoch = slot.begin_epoch();
         let publish = |at| slot.publish(epoch, Outcome::TimedOut, (2, 2), 7, at).expect("held");
         assert!(publish(1_000).flip.is_none());
@@ -265,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_slot_that_gets_a_new_peer_is_unknown_under_a_new_epoch() {
-        let slot = slot();
+        let slot = Slot::vacant();
         let epoch = slot.begin_epoch();
         assert!(slot.publish(epoch, Outcome::BadBody, (1, 1), 0, 9).is_some());
         slot.reset(500, 700);
@@ -276,8 +337,50 @@ mod tests {
     }
 
     #[test]
+    fn the_start_of_the_last_probe_outlives_its_end() {
+        let slot = Slot::vacant();
+        assert!(slot.flight() == Flight(0) && !slot.ask_again());
+        slot.take_off(1_234);
+        assert!(slot.is_in_flight() && slot.ask_again() && slot.ask_again());
+        assert_eq!((slot.flight().started(), slot.land(), slot.land()), (1_234, true, false));
+        assert!(!slot.is_in_flight() && !slot.ask_again());
+        assert_eq!(slot.flight().started(), 1_234);
+    }
+
+    #[test]
+    fn a_lost_probe_lands_unless_another_one_has_begun() {
+        let slot = Slot::vacant();
+        slot.take_off(1_000);
+        let lost = slot.flight();
+        slot.take_off(1_100);
+        slot.land_lost(lost);
+        assert!(slot.is_in_flight());
+        slot.land_lost(slot.flight());
+        assert!(!slot.is_in_flight() && slot.flight().started() == 1_100);
+    }
+
+    #[test]
+    fn a_larger_zone_knows_when_the_last_probe_began_and_has_none_in_flight() {
+        let (old, new) = (Slot::vacant(), Slot::vacant());
+        old.take_off(1_000);
+        new.copy_from(&old, 2_000);
+        assert_eq!((new.flight().started(), new.is_in_flight()), (1_000, false));
+    }
+
+    #[test]
+    fn a_probe_in_flight_may_still_pass() {
+        let slot = Slot::vacant();
+        let epoch = slot.begin_epoch();
+        slot.take_off(1_000);
+        assert_eq!((slot.passes(), slot.passes_to_come()), (0, 1));
+        assert!(slot.publish(epoch, Outcome::Ok, (1, 1), 0, 9).is_some());
+        slot.land();
+        assert_eq!((slot.passes(), slot.passes_to_come()), (1, 1));
+    }
+
+    #[test]
     fn a_lease_is_taken_once() {
-        let slot = slot();
+        let slot = Slot::vacant();
         let (mine, theirs) = (Lease::held(7, 100), Lease::held(8, 100));
         assert!(slot.swap_lease(Lease::default(), mine));
         assert!(!slot.swap_lease(Lease::default(), theirs));

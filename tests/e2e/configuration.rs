@@ -43,6 +43,9 @@ fn every_directive_is_accepted_in_any_order() {
 #[test]
 fn times_are_milliseconds_or_carry_a_suffix() {
     for time in ["1", "250", "500ms", "10s", "1m", "1h", "1d", "1m30s"] {
+        accepts(&upstream(&format!(
+            "healthcheck_enabled; healthcheck_fast_delay {time}; healthcheck_delay 1d;"
+        )));
         for directive in ["healthcheck_delay", "healthcheck_timeout"] {
             accepts(&upstream(&format!("healthcheck_enabled; {directive} {time};")));
         }
@@ -51,7 +54,7 @@ fn times_are_milliseconds_or_carry_a_suffix() {
 
 #[test]
 fn check_23_bad_times_are_refused_with_the_accepted_range() {
-    for directive in ["healthcheck_delay", "healthcheck_timeout"] {
+    for directive in ["healthcheck_delay", "healthcheck_fast_delay", "healthcheck_timeout"] {
         for value in ["0", "0s", "-1", "abc", "1.5", "10x", "25h", "2d", "1s30m", "''", "' 1'"]
             .into_iter()
             .chain(["99999999999999999999999", "18446744073709551617", "4294967297"])
@@ -61,6 +64,23 @@ fn check_23_bad_times_are_refused_with_the_accepted_range() {
             refuses(&tested, &[directive, &quoted, "1ms", "1d"]);
         }
     }
+}
+
+#[test]
+fn a_fast_delay_that_is_longer_than_the_delay_is_refused() {
+    let fast = |value: &str| upstream(&format!("healthcheck_enabled; {value}"));
+
+    refuses(
+        &fast("healthcheck_fast_delay 2s; healthcheck_delay 1s;"),
+        &["healthcheck_fast_delay", "\"backend\"", "2000ms", "healthcheck_delay", "1000ms"],
+    );
+    refuses(&fast("healthcheck_fast_delay 10001;"), &["10001ms", "10000ms"]);
+    accepts(&fast("healthcheck_fast_delay 10s;"));
+    accepts(&fast("healthcheck_delay 1; healthcheck_fast_delay 1;"));
+    refuses(
+        &fast("healthcheck_fast_delay 1s; healthcheck_fast_delay 1s;"),
+        &["healthcheck_fast_delay", "is duplicate"],
+    );
 }
 
 #[test]

@@ -112,6 +112,12 @@ impl Config {
         self
     }
 
+    /// Logs nothing below `warn`: a long test reads its log often.
+    pub fn quiet(mut self) -> Config {
+        self.level = "warn";
+        self
+    }
+
     /// Logs at debug level; needs an nginx with `--with-debug`.
     pub fn debug(mut self) -> Config {
         self.level = "debug";
@@ -186,6 +192,11 @@ impl Config {
     /// How many workers it asks for.
     pub fn worker_count(&self) -> usize {
         self.workers
+    }
+
+    /// The whole text for an nginx whose files are in `dir`, to be started by the test itself.
+    pub fn text(&self, dir: &Path) -> String {
+        self.render(dir, 0)
     }
 
     pub(crate) fn port(&self) -> &Arc<Port> {

@@ -58,9 +58,14 @@ impl Nginx {
         Nginx::spawn(&Config::at(port), text)
     }
 
+    /// Starts nginx and does not wait until it serves.
+    pub fn launch(config: &Config) -> Nginx {
+        Nginx::spawn(config, &config.render(Path::new("@DIR@"), 0))
+    }
+
     /// Starts nginx as [`Nginx::start`], with a longer limit for slow wrappers.
     pub fn start_within(limit: Duration, config: &Config) -> Nginx {
-        let mut nginx = Nginx::spawn(config, &config.render(Path::new("@DIR@"), 0));
+        let mut nginx = Nginx::launch(config);
         nginx.await_generation(limit);
         nginx.await_workers(limit, config);
         nginx
@@ -242,7 +247,10 @@ impl Nginx {
     pub fn signal_reload(&mut self, config: &Config) {
         self.generation += 1;
         let text = config.render(self.dir(), self.generation);
-        fs::write(self.dir().join("nginx.conf"), text).expect("a file in the directory");
+        // Nginx may be reading the one of the reload before.
+        let new = self.dir().join("nginx.conf.new");
+        fs::write(&new, text).expect("a file in the directory");
+        fs::rename(new, self.dir().join("nginx.conf")).expect("files in one directory");
         process::signal(self.pid(), libc::SIGHUP).expect("nginx lives");
     }
 

@@ -48,6 +48,9 @@ pub struct Record {
     pub probes: Vec<Asked>,
     /// When the heads of all other requests were complete.
     pub requests: Vec<Instant>,
+    /// Of those whose paths end with a number, such as `/7`: when the connection was accepted, and the
+    /// number.
+    pub numbers: Vec<(Instant, u32)>,
 }
 
 /// The times of a probe.
@@ -95,6 +98,16 @@ impl Swarm {
         let (done, since) = mpsc::channel();
         self.order(Order::Behave { peers, mode, done });
         since.recv().expect("the swarm's thread")
+    }
+
+    /// Has one of them answer its probes with 200 or 500 from now on.
+    pub fn healthy(&self, peer: usize, healthy: bool) {
+        self.set(peer..peer + 1, if healthy { Mode::Healthy } else { Mode::ProbesFail });
+    }
+
+    /// How many requests that are no probes one of them has had, since [`Swarm::take`].
+    pub fn requests(&self, peer: usize) -> usize {
+        self.records.lock().expect("the thread does not panic")[peer].requests.len()
     }
 
     /// When the probes of each peer came, in the order of [`Swarm::addresses`].

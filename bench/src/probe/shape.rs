@@ -77,7 +77,7 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let record = |times: &[u64]| {
             let asked = |&ms: &u64| Asked { accepted: at(ms), asked: at(ms) };
-            Record { probes: times.iter().map(asked).collect(), requests: Vec::new() }
+            Record { probes: times.iter().map(asked).collect(), ..Record::default() }
         };
         let records = [record(&[0, 1000, 2000]), record(&[5, 2005]), record(&[9])];
         let shape = Shape::of(&records, start, at(3000));

@@ -19,6 +19,7 @@ pub(crate) const ENDS: [Event<'static>; 3] = [Event::Closed, Event::Failed, Even
 pub(crate) fn check(expected: Option<&[u8]>) -> Check {
     Check {
         delay: 10_000,
+        fast_delay: None,
         timeout: TIMEOUT,
         fall: 2,
         rise: 2,

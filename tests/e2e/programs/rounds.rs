@@ -3,32 +3,16 @@
 //!
 //! `TEST_ROUNDS` sets the number of rounds (200), `TEST_SEED` repeats those of a seed.
 
-use std::env;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use support::random::number;
 use support::{
-    check, holds_for, process, say, wait_until, Config, Nginx, Program, Request, Supervisord, LIMIT,
+    check, holds_for, process, say, wait_until, Config, Nginx, Program, Random, Request,
+    Supervisord, LIMIT,
 };
 
 /// One that stays as it is, one that supervisord starts again, one that takes its time to stop.
 const PROGRAMS: usize = 3;
-
-/// Numbers that look random and are the same for one seed: xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let high = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-        usize::try_from(high).expect("32 bits") % limit
-    }
-}
-
-fn number(name: &str) -> Option<u64> {
-    env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}: a number")))
-}
 
 fn name(number: usize) -> String {
     format!("backend{number}")
@@ -122,13 +106,16 @@ fn agree(supervisord: &Supervisord, nginx: &Nginx) -> bool {
 
 /// The numbers for a test, after a remark that lets them be had again, and how many rounds to do.
 fn begin() -> (Random, u64) {
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    let seed = number("TEST_SEED").unwrap_or_else(|| u64::from(clock.subsec_nanos()) | 1);
+    let random = Random::seeded();
     let rounds = number("TEST_ROUNDS").unwrap_or(200);
     let test = std::thread::current();
-    say(&format!("SEED: {seed}, {rounds} rounds of {}", test.name().unwrap_or("a test")));
+    say(&format!(
+        "SEED: {}, {rounds} rounds of {}",
+        random.seed(),
+        test.name().unwrap_or("a test")
+    ));
 
-    (Random(seed), rounds)
+    (random, rounds)
 }
 
 /// Rounds with one more directive in the upstream.

@@ -159,9 +159,10 @@ impl Connection {
 
     fn answer(&mut self, mode: Mode, records: &Mutex<Vec<Record>>) -> bool {
         let asked = Instant::now();
-        let path = self.head.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
-        let is_probe = path.starts_with(PROBE_PATH.as_bytes());
-        self.head = Vec::new();
+        let head = String::from_utf8_lossy(&self.head);
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        let is_probe = path.starts_with(PROBE_PATH);
+        let number = path.rsplit('/').next().and_then(|name| name.parse().ok());
         {
             let mut records = records.lock().expect("the test does not panic with it");
             let record = &mut records[self.peer];
@@ -169,6 +170,7 @@ impl Connection {
                 record.probes.push(Asked { accepted: self.accepted, asked });
             } else {
                 record.requests.push(asked);
+                record.numbers.extend(number.map(|number| (self.accepted, number)));
             }
         }
         let status: &[u8] = match mode {

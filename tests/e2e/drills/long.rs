@@ -1,0 +1,5 @@
+//! Drills of the long form alone.
+
+mod disk;
+mod many;
+mod upgrade;
