@@ -1,6 +1,8 @@
 //! What /proc says that a server uses: all its processes and their threads.
 
+use std::collections::HashMap;
 use std::fs;
+use std::thread::sleep;
 use std::time::Duration;
 
 use support::process;
@@ -22,13 +24,15 @@ pub fn used(pids: &[u32]) -> Duration {
     Duration::from_nanos(threads(pids).iter().map(|(_, nanoseconds)| nanoseconds).sum())
 }
 
-/// The thread of these processes that has used the most.
+/// The thread of these processes that uses the most within so long.
 ///
 /// # Panics
 /// If none of them lives.
-pub fn busiest_thread(pids: &[u32]) -> u32 {
-    let threads = threads(pids);
-    let busiest = threads.iter().max_by_key(|(_, nanoseconds)| *nanoseconds);
+pub fn busiest_thread(pids: &[u32], window: Duration) -> u32 {
+    let before: HashMap<u32, u64> = threads(pids).into_iter().collect();
+    sleep(window);
+    let used = |(id, nanoseconds): &(u32, u64)| nanoseconds - before.get(id).copied().unwrap_or(0);
+    let busiest = threads(pids).into_iter().max_by_key(used);
     busiest.expect("a process that lives").0
 }
 

@@ -25,12 +25,10 @@ pub struct Haproxy {
 pub struct Setup<'a> {
     /// The peers, in their order.
     pub peers: &'a [SocketAddr],
-    /// More options of each `server` line besides `check inter 1s fall 2 rise 2`.
+    /// More options of each `server` line besides `check inter 1s`.
     pub options: &'a str,
-    /// Within how many seconds a peer is to answer a request.
-    pub answer_within: u8,
     /// Whether it can be reloaded, as services run it: a master holds the sockets.
-    pub reloads: bool,
+    pub master: bool,
 }
 
 impl Haproxy {
@@ -44,7 +42,15 @@ impl Haproxy {
     /// # Panics
     /// If it does not serve.
     pub fn start(setup: &Setup<'_>) -> Option<Haproxy> {
-        let haproxy = Haproxy::launch(setup)?;
+        Haproxy::start_within(setup, 10)
+    }
+
+    /// As [`Haproxy::start`], with another number of seconds that a peer may take to answer a request.
+    ///
+    /// # Panics
+    /// If it does not serve.
+    pub fn start_within(setup: &Setup<'_>, seconds: u8) -> Option<Haproxy> {
+        let haproxy = Haproxy::launch(setup, seconds)?;
         wait_until(Duration::from_secs(60), "HAProxy serves", || {
             assert!(process::is_alive(haproxy.pid()), "HAProxy ended: {}", haproxy.said());
             TcpStream::connect(haproxy.address()).is_ok()
@@ -52,23 +58,24 @@ impl Haproxy {
         Some(haproxy)
     }
 
-    /// Starts it and does not wait until it serves; `None` where it is not to be had.
+    /// As [`Haproxy::start_within`], and does not wait until it serves.
     ///
     /// # Panics
     /// If it does not start.
-    pub fn launch(setup: &Setup<'_>) -> Option<Haproxy> {
+    pub fn launch(setup: &Setup<'_>, seconds: u8) -> Option<Haproxy> {
         let program = Haproxy::program()?;
         let port = Arc::new(Port::reserve());
         let dir = tempfile::Builder::new().prefix("bench-").tempdir().expect("a directory");
         let path = dir.path().join("haproxy.cfg");
         // No state so far.
         fs::write(dir.path().join("state"), "").expect("a file in the directory");
-        let text = configuration(setup, &port).replace("@DIR@", &dir.path().display().to_string());
+        let text = configuration(setup, &port, seconds);
+        let text = text.replace("@DIR@", &dir.path().display().to_string());
         fs::write(&path, text).expect("a file in the directory");
         let said = File::create(dir.path().join("stderr")).expect("a file in the directory");
 
         let mut command = Command::new(program);
-        if setup.reloads {
+        if setup.master {
             command.arg("-W");
         }
         command.arg("-db").arg("-f").arg(&path);
@@ -118,16 +125,16 @@ impl Drop for Haproxy {
     }
 }
 
-fn configuration(setup: &Setup<'_>, port: &Port) -> String {
+fn configuration(setup: &Setup<'_>, port: &Port, seconds: u8) -> String {
     let reloads = "  stats socket @DIR@/socket mode 600 level admin expose-fd listeners\n  \
                    server-state-file @DIR@/state\n";
     let mut text = format!(
         "global\n  nbthread 2\n  maxconn 4000\n{}\
-         defaults\n  mode http\n  timeout connect 1s\n  timeout server {}s\n  timeout client 30s\n  \
-         timeout check 1s\n  retries 0\n  load-server-state-from-file global\n  default-server check inter 1s fall 2 rise 2 {}\n\
+         defaults\n  mode http\n  timeout connect 1s\n  timeout server {seconds}s\n  timeout client 30s\n  \
+         timeout check 1s\n  retries 0\n  load-server-state-from-file global\n  \
+         default-server check inter 1s {}\n\
          listen front\n  bind {port} backlog 4096\n  balance roundrobin\n  option httpchk GET /hc\n",
-        if setup.reloads { reloads } else { "" },
-        setup.answer_within,
+        if setup.master { reloads } else { "" },
         setup.options
     );
     for (at, peer) in setup.peers.iter().enumerate() {

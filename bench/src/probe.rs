@@ -135,8 +135,9 @@ fn each_peer(size: u16, grown: Option<(f64, f64)>) -> Option<f64> {
 fn traced(kind: Kind, swarm: &Swarm, report: &mut Report) -> Option<f64> {
     let size = swarm.addresses().len();
     let server = settled(kind, swarm)?;
+    let thread = cpu::busiest_thread(&server.pids(), Duration::from_secs(1));
     let start = Instant::now();
-    let counted = calls::count(cpu::busiest_thread(&server.pids()), TRACED).and_then(|calls| {
+    let counted = calls::count(thread, TRACED).and_then(|calls| {
         let pace = Shape::of(&swarm.take(), start, start + TRACED).each_second;
         if pace < 0.9 {
             return Err("under strace it does not keep up".to_owned());

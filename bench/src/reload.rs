@@ -32,14 +32,15 @@ const GRACE: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subject {
-    Ours { zone: bool },
+    Ours { zone: bool, fast: bool },
     Haproxy { state: bool },
     Stock,
 }
 
-const SUBJECTS: [Subject; 5] = [
-    Subject::Ours { zone: true },
-    Subject::Ours { zone: false },
+const SUBJECTS: [Subject; 6] = [
+    Subject::Ours { zone: true, fast: false },
+    Subject::Ours { zone: true, fast: true },
+    Subject::Ours { zone: false, fast: false },
     Subject::Haproxy { state: false },
     Subject::Haproxy { state: true },
     Subject::Stock,
@@ -173,8 +174,9 @@ fn wait_to_listen(address: SocketAddr) {
 impl Subject {
     fn name(self) -> &'static str {
         match self {
-            Subject::Ours { zone: true } => "ours, zone",
-            Subject::Ours { zone: false } => "ours, no zone",
+            Subject::Ours { fast: true, .. } => "ours, fast delay",
+            Subject::Ours { zone: true, .. } => "ours",
+            Subject::Ours { zone: false, .. } => "ours, no zone",
             Subject::Haproxy { state: false } => "haproxy",
             Subject::Haproxy { state: true } => "haproxy, state file",
             Subject::Stock => "nginx alone",
@@ -192,16 +194,15 @@ impl Subject {
         let config = Config::at(&Arc::new(Port::reserve()));
 
         match self {
-            Subject::Ours { zone } => nginx(config, zone, &check(1000, 1000, 2)),
+            Subject::Ours { zone, fast } => {
+                let fast = if fast { "healthcheck_fast_delay 100ms;" } else { "" };
+                nginx(config, zone, &format!("{} {fast}", check(1000, 1000, 2)))
+            }
             Subject::Stock => nginx(config.without_module(), true, ""),
             Subject::Haproxy { .. } => {
-                let setup = Setup {
-                    peers: swarm.addresses(),
-                    options: "",
-                    answer_within: 10,
-                    reloads: true,
-                };
-                Haproxy::launch(&setup).map(Server::Haproxy)
+                let setup =
+                    Setup { peers: swarm.addresses(), options: "fall 2 rise 2", master: true };
+                Haproxy::launch(&setup, 10).map(Server::Haproxy)
             }
         }
     }

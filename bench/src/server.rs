@@ -52,12 +52,8 @@ impl Kind {
         Some(match self {
             Kind::Floor => Server::Floor(Floor::start(swarm)),
             Kind::Haproxy => {
-                let setup = Setup {
-                    peers: swarm.addresses(),
-                    options: "",
-                    answer_within: 10,
-                    reloads: false,
-                };
+                let setup =
+                    Setup { peers: swarm.addresses(), options: "fall 2 rise 2", master: false };
                 Server::Haproxy(Haproxy::start(&setup)?)
             }
             Kind::Ours(workers) => {

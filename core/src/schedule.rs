@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(earliest_on_demand(5_000, 1_000, 100), 5_000);
         assert_eq!(earliest_on_demand(5_000, 4_960, 100), 5_060);
         assert_eq!(earliest_on_demand(5_000, 0, 100), 5_000);
-        assert_eq!(earliest_on_demand(5_000, 5_010, 100), 5_100);
+        assert_eq!(earliest_on_demand(5_000, 5_010, 100), 5_110);
         assert_eq!(earliest_on_demand(5_000, u64::MAX, u64::MAX), u64::MAX);
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use healthcheck_core::ending::Ending;
-use healthcheck_core::key::Key;
+use healthcheck_core::key::{Key, PeerKeys};
 use healthcheck_core::report::{PageReport, PeerReport, ProgramReport, UpstreamReport};
 use healthcheck_core::status::{format_from_query, Format};
 
@@ -24,6 +24,8 @@ struct Listed<'a> {
     upstream: Upstream,
     /// Shared memory and what the module keeps for the block.
     watched: Option<(Zone, &'a Watched)>,
+    /// The keys of its peers.
+    keys: PeerKeys,
 }
 
 /// The page for a request with this query string: its content type and its body.
@@ -45,7 +47,8 @@ pub(crate) fn page(
     let mut summaries = Vec::with_capacity(upstreams.len());
     for upstream in upstreams {
         let watched = watched.get(upstream).copied();
-        let listed = Listed { upstream: *upstream, watched: zone.zip(watched) };
+        let keys = PeerKeys::new(upstream.name());
+        let listed = Listed { upstream: *upstream, watched: zone.zip(watched), keys };
         let list = |member| rows.push(row(&listed, member, rows.len()));
         match watched {
             Some(one) => one.conf.members(*upstream, one.own_bits).for_each(list),
@@ -90,8 +93,9 @@ fn row<'a>(listed: &Listed<'a>, member: Member<'a>, index: usize) -> PeerReport<
     if !watched.is_probed(member.down) {
         return base;
     }
-    let key = Key::of_peer(upstream.name(), member.address.canonical());
-    let Some((_, slot)) = zone.slots.find(key) else { return base };
+    let Some((_, slot)) = zone.slots.find(listed.keys.of(member.address.canonical())) else {
+        return base;
+    };
     let health = slot.health();
     let (probes, failures) = slot.counts();
     PeerReport {
