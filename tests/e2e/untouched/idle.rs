@@ -91,7 +91,7 @@ fn with_the_module_unused_a_process_has_the_same_descriptors_and_memory() {
         let is_expected = |path: &&String| {
             module.ends_with(path) || path.contains("/libgcc_s.so") || path.contains("/ld-linux")
         };
-        assert!(own.iter().all(|path| is_expected(path)), "{own:?}");
+        assert!(own.iter().all(is_expected), "{own:?}");
         assert!(without.2.is_subset(&with.2));
     }
 }
