@@ -13,7 +13,7 @@ use crate::haproxy::{Haproxy, Setup};
 use crate::load::{Answers, Load};
 use crate::numbers::{count, median};
 use crate::report::{Report, Row};
-use crate::server::{lines, EVENTS};
+use crate::server::lines;
 
 const PEERS: u16 = 8;
 /// The one that fails its probes and would serve, so that a request to it is seen and harms nobody.
@@ -27,6 +27,8 @@ const COLD: u32 = 500;
 const STORM: u32 = 1000;
 const RELOADS: u32 = 20;
 const BETWEEN: Duration = Duration::from_millis(500);
+/// Room for all that piles up while the machine stands still.
+const EVENTS: &str = "worker_rlimit_nofile 20000; events { worker_connections 16384; }";
 /// An answer needs a moment until it is a verdict, and a request that is under way is not called back.
 const GRACE: Duration = Duration::from_millis(50);
 
