@@ -72,6 +72,8 @@ pub(crate) struct Worker {
     tasks: Tasks,
     /// The commands, by task, whose balancers are to be asked whether they may be carried out by now.
     inquiries: Vec<usize>,
+    /// When this process last saw that the binary is being upgraded.
+    upgraded: Option<Msec>,
     /// Whether a balancer has to be told or asked something as soon as nothing is borrowed.
     has_calls: bool,
     /// The load that a balancer is being told.

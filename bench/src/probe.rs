@@ -195,17 +195,15 @@ fn figures(size: u16, floor: &[Round], haproxy: &[Round], ours: &[Round], report
             None => report.missing(name, "HAProxy is not to be had"),
         }
     }
-    regular(ours, &format!("{size} peers{}", noise(floor)), report);
+    regular(ours, &format!("{size} peers"), report);
+    // That much is the machine's.
+    if let Some(late) = middle(floor, |round| round.shape.gap(990)) {
+        report.remark(&format!("the floor's is {late:.1}"));
+    }
     if size == 1000 {
         let most = middle(ours, |round| count(round.shape.most_at_once)).unwrap_or(f64::INFINITY);
         report.at_most(name("most probes begun within 10 ms"), most, 25.0);
     }
-}
-
-/// What the floor shows is the machine's: a gap that is longer says nothing of ours.
-fn noise(floor: &[Round]) -> String {
-    let late = middle(floor, |round| round.shape.gap(990));
-    late.map_or(String::new(), |late| format!(" (the floor's p99: {late:.1})"))
 }
 
 /// The figures that hold at every size, with any number of workers.

@@ -99,6 +99,13 @@ impl Report {
         self.figure(name.into(), value, format!("{wanted}, give or take {tolerance}"), met);
     }
 
+    /// Adds to what is said of the last figure.
+    pub fn remark(&mut self, remark: &str) {
+        if let Some(figure) = self.figures.last_mut() {
+            figure.rule = format!("{}; {remark}", figure.rule);
+        }
+    }
+
     /// The figure must hold and could not be measured.
     pub fn missing(&mut self, name: impl Into<String>, reason: impl Into<String>) {
         let figure = Figure { name: name.into(), value: None, rule: reason.into(), met: false };

@@ -1,19 +1,18 @@
 //! One outgoing connection of ours in nginx's event loop.
 
-use core::cell::UnsafeCell;
 use core::ffi::c_void;
-use core::mem::zeroed;
 use core::ptr::NonNull;
 use std::io;
 
 use nginx_sys::{
-    ngx_close_connection, ngx_connection_t, ngx_event_connect_peer, ngx_event_get_peer,
-    ngx_event_t, ngx_handle_read_event, ngx_handle_write_event, ngx_log_t, ngx_peer_connection_t,
-    ngx_str_t, NGX_AGAIN, NGX_DECLINED, NGX_OK,
+    ngx_close_connection, ngx_connection_t, ngx_event_t, ngx_handle_read_event,
+    ngx_handle_write_event, NGX_AGAIN, NGX_OK,
 };
 
 use super::address::Address;
 use super::guard::guard;
+
+mod connect;
 
 /// Who is told what happens to a connection; `token` is what [`PeerConnection::open`] was given.
 pub(crate) trait Observer {
@@ -61,22 +60,6 @@ pub(crate) enum Write {
 /// nginx's event loop ends.
 pub(crate) struct PeerConnection(NonNull<ngx_connection_t>);
 
-/// A log that takes nothing: nginx would log each refused probe at error level.
-struct QuietLog(UnsafeCell<Option<ngx_log_t>>);
-
-// SAFETY: touched on nginx's only thread.
-unsafe impl Sync for QuietLog {}
-
-/// The one log of this kind.
-static QUIET_LOG: QuietLog = QuietLog(UnsafeCell::new(None));
-
-/// The quiet log; nginx keeps the pointer in its connection, hence the static.
-fn quiet_log() -> *mut ngx_log_t {
-    // SAFETY: on nginx's only thread, and no reference outlives this function. A log is a C
-    // struct for which zero means level "stderr", below everything that nginx logs.
-    unsafe { (*QUIET_LOG.0.get()).get_or_insert_with(|| zeroed()) }
-}
-
 impl PeerConnection {
     /// Begins a connection to `address`. The flag says whether it stands already; else
     /// [`Observer::writable`] will be called.
@@ -84,34 +67,7 @@ impl PeerConnection {
         address: &Address,
         token: usize,
     ) -> Result<(PeerConnection, bool), OpenError> {
-        let (sockaddr, socklen) = address.as_sockaddr();
-        let mut name = ngx_str_t { len: 0, data: core::ptr::null_mut() };
-        // SAFETY: the record is a C struct of numbers, pointers and nullable functions; nginx reads
-        // address and name during the call only; the log is static.
-        let (rc, connection) = unsafe {
-            let mut pc = zeroed::<ngx_peer_connection_t>();
-            pc.sockaddr = sockaddr.cast_mut();
-            pc.socklen = socklen;
-            pc.name = &raw mut name;
-            pc.get = Some(ngx_event_get_peer);
-            pc.log = quiet_log();
-            // Where nginx itself refuses, the system's last error is another call's.
-            *libc::__errno_location() = 0;
-            (ngx_event_connect_peer(&raw mut pc), pc.connection)
-        };
-        let status = i32::try_from(rc).unwrap_or(0);
-        if status != NGX_OK as i32 && status != NGX_AGAIN {
-            let error = io::Error::last_os_error();
-            let is_peers = match error.raw_os_error() {
-                Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => false,
-                Some(libc::EAFNOSUPPORT) => true,
-                _ => status == NGX_DECLINED,
-            };
-            return Err(if is_peers { OpenError::Peer(error) } else { OpenError::Local(error) });
-        }
-        let Some(connection) = NonNull::new(connection) else {
-            return Err(OpenError::Local(io::Error::other("no connection")));
-        };
+        let (connection, is_connected) = connect::connect(address)?;
         let opened = PeerConnection(connection);
         let (read, write) = opened.events();
         // SAFETY: nginx just made the connection and its two events; the token is a number that
@@ -123,7 +79,7 @@ impl PeerConnection {
             (*read).handler = Some(on_read::<O>);
             (*write).handler = Some(on_write::<O>);
         }
-        Ok((opened, status == NGX_OK as i32))
+        Ok((opened, is_connected))
     }
 
     /// Its read and its write event.

@@ -50,6 +50,7 @@ pub(crate) fn start(conf: &MainConf, cycle: CycleId, workers: usize) {
         supervisords: Vec::new(),
         tasks: Tasks::default(),
         inquiries: Vec::new(),
+        upgraded: None,
         has_calls: false,
         told: None,
         row: zone.row(slot()),

@@ -1,12 +1,12 @@
 //! Loads: computed once an interval on the machine, told to each process's balancer, acted upon.
 
-use healthcheck_core::programs::{LoadReport, Target};
-
 use healthcheck_core::program::Cause;
+use healthcheck_core::programs::{Generation, LoadReport, Target};
+use healthcheck_core::Msec;
 
-use super::{with_worker, Worker};
+use super::{with_worker, Worker, SCAN_EVERY};
 use crate::nginx::callbacks::{Load, LoadMonitor};
-use crate::nginx::process::now;
+use crate::nginx::process::{self, now};
 use crate::nginx::upstream::Upstream;
 use crate::zone::upstream::ComputedLoad;
 
@@ -61,6 +61,29 @@ impl Worker {
             if let Some(command) = rule.and_then(|rule| report.wants(rule)) {
                 self.ask_for(watch, command, Target::Load, Cause::Load);
             }
+        }
+    }
+
+    /// Notes whether the binary is being upgraded, where that matters.
+    pub(super) fn look_for_upgrade(&mut self) {
+        if self.watches.iter().any(|watch| watch.programs.is_some()) {
+            self.generation(0);
+        }
+    }
+
+    /// Which of two generations this process counts as: one that has been alone for less than `interval`
+    /// has not seen all requests of it, no more than one that is not alone yet.
+    pub(super) fn generation(&mut self, interval: Msec) -> Generation {
+        let (generation, now) = (process::generation(), now());
+        if generation != Generation::Only {
+            self.upgraded = Some(now);
+        }
+        let alone = interval.saturating_add(SCAN_EVERY);
+        match self.upgraded {
+            Some(at) if generation == Generation::Only && now.saturating_sub(at) < alone => {
+                Generation::Newer
+            }
+            _ => generation,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::conf::monitors::Status;
 use crate::conf::Managed;
 use crate::nginx::callbacks::Checker;
 use crate::nginx::log::{log, Level};
-use crate::nginx::process::{generation, is_alive, now};
+use crate::nginx::process::{is_alive, now};
 use crate::nginx::upstream::Upstream;
 use crate::zone::program::ProgramCell;
 use crate::zone::upstream::Note;
@@ -175,16 +175,18 @@ impl Worker {
         if target.has_cooldown() && upstream.is_cooling(now(), cooldown) {
             return refused(Refusal::Cooldown);
         }
+        let (words, interval) = (programs.words(), programs.managed.rule.load_interval);
         let is_told = self.told.is_some_and(|told| told.watch == watch);
         let is_scaling = target == Target::Load || (cause == Cause::Balancer && is_told);
-        if is_scaling && !generation().may_scale(command) {
+        if is_scaling && !self.generation(interval).may_scale(command) {
             return refused(Refusal::Upgrade);
         }
-        let number = match choose(command, target, &programs.words()) {
+        let number = match choose(command, target, &words) {
             Ok(number) => number,
             Err(refusal) => return refused(refusal),
         };
-        let Some(cell) = programs.cell(number) else { return refused(Refusal::NoSuchProgram) };
+        let cell = self.programs(watch).and_then(|programs| programs.cell(number));
+        let Some(cell) = cell else { return refused(Refusal::NoSuchProgram) };
         let is_accepted = self.begin_when(watch, number, command, cause, checker);
         let refusal = if is_accepted { None } else { Some(Refusal::AlreadySo) };
         Asked { number: Some(number), state: Some(cell.program().state()), refusal }

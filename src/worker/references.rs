@@ -60,14 +60,7 @@ struct Table {
 }
 
 /// The references of this process; empty in one that does not probe.
-static TABLE: ProcessLocal<Table> = ProcessLocal::new(Table {
-    cycle: None,
-    first: 0,
-    configured: Vec::new(),
-    found: Vec::new(),
-    vacant: Vec::new(),
-    given: 0,
-});
+static TABLE: ProcessLocal<Table> = ProcessLocal::new(Table::EMPTY);
 
 /// Makes room for the `count` peers that the configuration of `cycle` has registered, from index `first`
 /// on.
@@ -117,6 +110,16 @@ pub(super) fn take_back(index: usize) {
 }
 
 impl Table {
+    /// Of no configuration.
+    const EMPTY: Table = Table {
+        cycle: None,
+        first: 0,
+        configured: Vec::new(),
+        found: Vec::new(),
+        vacant: Vec::new(),
+        given: 0,
+    };
+
     /// Where the state of a peer is.
     fn get(&self, index: usize) -> Option<Reference> {
         // A reload without a master may have dropped the module, and the shared memory with it.
@@ -169,12 +172,9 @@ impl Table {
         }
     }
 
-    /// Drops every reference.
+    /// Drops every reference, and the memory for them: the module may be unloaded after this.
     fn clear(&mut self) {
-        self.cycle = None;
-        self.configured.clear();
-        self.found.clear();
-        self.vacant.clear();
+        *self = Table { given: self.given, ..Table::EMPTY };
     }
 }
 
@@ -183,14 +183,7 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
-        Table {
-            cycle: None,
-            first: 5,
-            configured: vec![Reference::default(); 2],
-            found: Vec::new(),
-            vacant: Vec::new(),
-            given: 0,
-        }
+        Table { first: 5, configured: vec![Reference::default(); 2], ..Table::EMPTY }
     }
 
     #[test]

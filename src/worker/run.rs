@@ -134,6 +134,7 @@ impl Worker {
             self.probe_all_awaited();
             self.take_over();
             self.restart_due();
+            self.look_for_upgrade();
             self.compute_loads();
             self.reclaim();
         }

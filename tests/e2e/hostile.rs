@@ -3,7 +3,9 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use support::{check, process, servers, Config, Nginx, Peer, Row, Script, Step};
+use support::{
+    can_measure_memory, check, process, servers, Config, Nginx, Peer, Row, Script, Step,
+};
 
 const TIMEOUT: u32 = 1000;
 const NOW: Duration = Duration::ZERO;
@@ -212,6 +214,6 @@ fn the_worker_does_not_grow() {
     rounds(40);
     sleep(Duration::from_millis(100));
     let grown = process::resident_kib(worker).saturating_sub(before);
-    assert!(grown <= 256, "{grown} KiB, {before} KiB before");
+    assert!(!can_measure_memory() || grown <= 256, "{grown} KiB, {before} KiB before");
     assert_eq!(nginx.workers(), [worker]);
 }

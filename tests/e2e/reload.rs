@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use support::{process, servers, wait_until, Config, Nginx, Peer, Script, CHECK, LIMIT};
+use support::{
+    can_measure_memory, process, servers, wait_until, Config, Nginx, Peer, Script, CHECK, LIMIT,
+};
 
 /// An upstream over these peers.
 fn body(zone: &str, peers: &[&Peer]) -> String {
@@ -275,7 +277,13 @@ fn check_19_two_hundred_reloads_leak_nothing() {
     reloads(&mut nginx, 50);
     let memory = process::resident_kib(master);
     let descriptors = process::descriptors(master);
-    let zones = process::shared_mappings(master);
+    // In what order they lie is the OS's choice.
+    let zones = || {
+        let mut zones = process::shared_mappings(master);
+        zones.sort_unstable();
+        zones
+    };
+    let zones_before = zones();
     let of_workers = |nginx: &Nginx| {
         let descriptors = nginx.workers().into_iter().map(process::descriptors);
         descriptors.max().expect("a worker")
@@ -284,9 +292,10 @@ fn check_19_two_hundred_reloads_leak_nothing() {
     reloads(&mut nginx, 150);
 
     let grown = process::resident_kib(master).saturating_sub(memory);
-    assert!(grown <= 400, "{grown} KiB in 150 reloads, {memory} KiB before");
+    let is_level = !can_measure_memory() || grown <= 400;
+    assert!(is_level, "{grown} KiB in 150 reloads, {memory} KiB before");
     assert_eq!(process::descriptors(master), descriptors);
-    assert_eq!(process::shared_mappings(master), zones);
+    assert_eq!(zones(), zones_before);
     // A probe or a page under way is one more or less.
     assert!(of_workers(&nginx) <= in_workers + 3, "{in_workers} before");
     let page = nginx.status();

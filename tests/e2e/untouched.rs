@@ -1,5 +1,9 @@
 //! Whoever does not ask for checks gets the nginx of before.
 
+mod identical;
+mod idle;
+mod pointers;
+
 use support::{process, servers, wait_until, Config, Nginx, Peer, CHECK, LIMIT};
 
 #[test]

@@ -75,13 +75,27 @@ impl Environment {
         has
     }
 
+    /// Whether this nginx looks at its memory itself.
+    pub fn is_sanitized(&self) -> bool {
+        self.build.contains("-fsanitize")
+    }
+
     /// Whether this nginx was configured with `option`, such as `--with-debug`.
     pub fn built_with(&self, option: &str) -> bool {
         self.build.split_whitespace().any(|word| word == option)
     }
 }
 
-/// Says that a test could not run here.
+/// Whether a process's memory tells how much it uses; a remark says that it does not.
+pub fn can_measure_memory() -> bool {
+    let can = !Environment::get().is_sanitized();
+    if !can {
+        skip("AddressSanitizer keeps freed memory, which is not measured here");
+    }
+    can
+}
+
+/// Says that a test, or a part of it, could not run here.
 pub fn skip(reason: &str) {
     let test = std::thread::current();
     let name = test.name().unwrap_or("a test");

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::port::connect_from;
+use crate::wait::patient;
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -66,12 +67,13 @@ impl<'a> Request<'a> {
     /// # Errors
     /// Those of the socket, and `InvalidData` for what is no response.
     pub fn send(&self, to: SocketAddr) -> io::Result<Response> {
+        let limit = patient(self.limit);
         let mut stream = match self.source {
-            Some(source) => connect_from(source, to, self.limit)?,
-            None => TcpStream::connect_timeout(&to, self.limit)?,
+            Some(source) => connect_from(source, to, limit)?,
+            None => TcpStream::connect_timeout(&to, limit)?,
         };
-        stream.set_read_timeout(Some(self.limit))?;
-        stream.set_write_timeout(Some(self.limit))?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.set_write_timeout(Some(limit))?;
 
         let mut head = format!("{} {} HTTP/1.0\r\nHost: test\r\n", self.method, self.path);
         for (name, value) in &self.headers {

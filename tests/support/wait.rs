@@ -1,5 +1,7 @@
 //! Waiting for a condition, never for a fixed time.
 
+use std::env;
+use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -8,6 +10,20 @@ use std::time::{Duration, Instant};
 pub const LIMIT: Duration = Duration::from_secs(20);
 
 const STEP: Duration = Duration::from_millis(10);
+
+/// A limit times `TEST_PATIENCE` (1), by which tests/run tells that everything is slower there.
+///
+/// # Panics
+/// If that is no number.
+pub fn patient(limit: Duration) -> Duration {
+    static PATIENCE: OnceLock<u32> = OnceLock::new();
+
+    let patience = PATIENCE.get_or_init(|| {
+        let text = env::var("TEST_PATIENCE").unwrap_or_else(|_| "1".to_owned());
+        text.parse().unwrap_or_else(|_| panic!("TEST_PATIENCE is no number: {text}"))
+    });
+    limit.saturating_mul(*patience)
+}
 
 /// Returns once `condition` holds.
 ///
@@ -24,7 +40,7 @@ pub fn wait_until(limit: Duration, what: &str, mut condition: impl FnMut() -> bo
 /// If it yields nothing within `limit`.
 #[track_caller]
 pub fn wait_for<T>(limit: Duration, what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
+    let (start, limit) = (Instant::now(), patient(limit));
 
     loop {
         if let Some(value) = attempt() {

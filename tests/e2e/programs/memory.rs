@@ -5,18 +5,9 @@ use std::time::Duration;
 
 use support::scripted_supervisord::START;
 use support::{
-    process, servers, skip, wait_until, Config, Environment, Nginx, Peer, Request,
+    can_measure_memory, process, servers, wait_until, Config, Nginx, Peer, Request,
     ScriptedSupervisord, LIMIT,
 };
-
-/// Whether memory can be measured here: AddressSanitizer keeps what is freed.
-fn can_measure() -> bool {
-    let can = !Environment::get().build.contains("-fsanitize");
-    if !can {
-        skip("a sanitizer keeps freed memory");
-    }
-    can
-}
 
 /// Memory and descriptors of the workers.
 fn usage(nginx: &Nginx) -> (u64, usize) {
@@ -27,7 +18,7 @@ fn usage(nginx: &Nginx) -> (u64, usize) {
 
 #[test]
 fn thousands_of_commands_without_a_supervisord_cost_no_memory() {
-    if !can_measure() {
+    if !can_measure_memory() {
         return;
     }
     let peers = Peer::start_many(2);
@@ -51,7 +42,7 @@ fn thousands_of_commands_without_a_supervisord_cost_no_memory() {
 
 #[test]
 fn hundreds_of_calls_and_held_requests_cost_no_memory() {
-    if !can_measure() {
+    if !can_measure_memory() {
         return;
     }
     let (supervisord, peers) = (ScriptedSupervisord::start(), Peer::start_many(2));
