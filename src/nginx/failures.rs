@@ -42,8 +42,7 @@ pub(crate) unsafe fn listen<L: Listener>(
 ) {
     // SAFETY: `r->upstream` is set before `peer.init` is called.
     let Some(u) = (unsafe { (*r).upstream.as_mut() }) else { return };
-    let listener: unsafe extern "C" fn(*mut ngx_peer_connection_t, *mut c_void, ngx_uint_t) =
-        free::<L>;
+    let listener: Free = free::<L>;
     let Some(own) = u.peer.free else { return };
     // Another module's upstream may pass its requests on to this one.
     if u.upstream != us || fn_addr_eq(own, listener) {
@@ -57,27 +56,51 @@ pub(crate) unsafe fn listen<L: Listener>(
     u.peer.free = Some(listener);
 }
 
-/// nginx is done with the peer of a request.
+/// A balancer's `peer.free`.
+type Free = unsafe extern "C" fn(*mut ngx_peer_connection_t, *mut c_void, ngx_uint_t);
+
+/// nginx is done with the peer of a request. Nothing in here can panic.
 unsafe extern "C" fn free<L: Listener>(
     pc: *mut ngx_peer_connection_t,
     data: *mut c_void,
     state: ngx_uint_t,
 ) {
-    // SAFETY: the peer connection that `listen` has changed is a request's `u->peer`, and nginx passes
-    // on its own arguments. Nothing in here can panic.
-    let (upstream, address) = unsafe {
+    // SAFETY: the peer connection that `listen` has changed is a request's `u->peer`.
+    let upstream = unsafe {
         let u = pc.byte_sub(offset_of!(ngx_http_upstream_t, peer)).cast::<ngx_http_upstream_t>();
-        let Some(upstream) = Upstream::new((*u).upstream) else { return };
-        // A peer that the resolver has dropped goes with its last request.
-        let address = if state & NGX_PEER_FAILED as ngx_uint_t == 0 {
-            None
+        Upstream::new((*u).upstream)
+    };
+    let Some(upstream) = upstream else { return };
+    let Some(own) = L::balancer_free(upstream).and_then(|kept| kept.0.get()) else { return };
+    // SAFETY: nginx's own arguments, for the balancer that this request has.
+    unsafe {
+        if state & NGX_PEER_FAILED as ngx_uint_t == 0 {
+            own(pc, data, state);
         } else {
-            Address::copy((*pc).sockaddr, (*pc).socklen)
-        };
-        if let Some(free) = L::balancer_free(upstream).and_then(|kept| kept.0.get()) {
-            free(pc, data, state);
+            fail::<L>(upstream, own, pc, data, state);
         }
-        (upstream, address)
+    }
+}
+
+/// As `free`, for a request that has failed: apart, so that others do not pay for its room.
+///
+/// # Safety
+/// The last three are nginx's arguments of `free`, and `own` is the balancer's function for them.
+#[cold]
+#[inline(never)]
+unsafe fn fail<L: Listener>(
+    upstream: Upstream,
+    own: Free,
+    pc: *mut ngx_peer_connection_t,
+    data: *mut c_void,
+    state: ngx_uint_t,
+) {
+    // SAFETY: passed on. A peer that the resolver has dropped goes with its last request, and its
+    // address with it.
+    let address = unsafe {
+        let address = Address::copy((*pc).sockaddr, (*pc).socklen);
+        own(pc, data, state);
+        address
     };
     if let Some(address) = address {
         guard("peer.free", (), || L::failed(upstream, &address));
