@@ -14,7 +14,7 @@ const SIZES: [u16; 3] = [2, 32, 256];
 /// nginx's balancers, and what an upstream says to have each.
 const METHODS: [(&str, &str); 3] =
     [("round_robin", ""), ("least_conn", "least_conn;"), ("hash", "hash $request_uri;")];
-/// Where queues and programs are looked at.
+/// Where what an upstream may have besides checks is looked at.
 const FEW: u16 = 2;
 /// Requests that a process passes; each figure is the difference of two processes, so that what they do
 /// besides drops out.
@@ -39,6 +39,12 @@ const CHECKS: Case = Case {
     module: true,
     directives: "healthcheck_enabled; healthcheck_delay 1h; \
     healthcheck_send 'GET /hc HTTP/1.0';",
+};
+const FAST: Case = Case {
+    name: "checks and a fast delay",
+    module: true,
+    directives: "healthcheck_enabled; healthcheck_delay 1h; healthcheck_fast_delay 30m; \
+                 healthcheck_send 'GET /hc HTTP/1.0';",
 };
 const QUEUE: Case = Case {
     name: "checks and a queue",
@@ -66,10 +72,11 @@ pub fn run(arguments: &[String], report: &mut Report) {
             for (case, each) in [(WITHOUT, without), (UNUSED, unused), (CHECKS, checks)] {
                 rows.push(row(case, method, size, each, base));
             }
+            assert!(checks.ours > 0.0, "callgrind has not seen the module");
             let name = format!("instructions of ours a request, {method}, {size} peers");
             report.at_most(name, checks.ours, LIMIT);
             if size == FEW && directive.is_empty() {
-                for case in [QUEUE, PROGRAMS] {
+                for case in [FAST, QUEUE, PROGRAMS] {
                     rows.push(row(case, method, size, self::each(case, "", &swarm), base));
                 }
             }

@@ -197,7 +197,11 @@ pub(super) unsafe extern "C" fn init_peer(
     });
     match direct {
         // SAFETY: this callback's own arguments, and what the gate is before.
-        Some((conf, inner)) => unsafe { choose_peer(r, us, conf, inner) },
+        Some((conf, inner)) if conf.watches_failures.get() => unsafe {
+            choose_peer(r, us, conf, inner)
+        },
+        // SAFETY: nginx's own `peer.init` of this upstream, with its own arguments.
+        Some((_, inner)) => unsafe { inner(r, us) },
         // SAFETY: this callback's own arguments.
         None => unsafe { init_peer_guarded(r, us) },
     }
@@ -208,6 +212,7 @@ pub(super) unsafe extern "C" fn init_peer(
 /// # Safety
 /// `r` and `us` are the arguments of the `init_peer` that is running, `conf` is what was kept for that
 /// upstream, and `inner` nginx's own `peer.init` of it.
+#[inline(never)]
 unsafe fn choose_peer(
     r: *mut ngx_http_request_t,
     us: *mut ngx_http_upstream_srv_conf_t,

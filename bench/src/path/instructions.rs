@@ -8,12 +8,10 @@ use std::time::{Duration, Instant};
 
 use support::swarm::Swarm;
 use support::valgrind::SLOW;
-use support::{wait_until, Config, Nginx};
+use support::{wait_until, Config, Environment, Nginx};
 
 use crate::client::Client;
 
-/// The object file that is ours, by the end of its name.
-const OURS: &str = "ngx_http_healthcheck_module.so";
 /// Where callgrind writes.
 const FILE: &str = "callgrind.out";
 /// How long a process lives from its last request on at least, and from its first on in any case: what
@@ -63,11 +61,15 @@ pub(super) fn of_requests(
     drop(client);
     sleep(LIFE.saturating_sub(start.elapsed()));
     nginx.quit_within(SLOW);
-    parse(&fs::read_to_string(nginx.dir().join(FILE)).expect("what callgrind has written"))
+    let module = Environment::get().module.as_ref().and_then(|path| path.file_name());
+    let module = module.and_then(|name| name.to_str()).expect("the module's file");
+    let text = fs::read_to_string(nginx.dir().join(FILE)).expect("what callgrind has written");
+    parse(&text, module)
 }
 
-/// Sums of a file of callgrind's: lines of costs under the object files that they are in.
-fn parse(text: &str) -> Instructions {
+/// Sums of a file of callgrind's: lines of costs under the object files that they are in, of which ours
+/// is the one whose name ends so.
+fn parse(text: &str, module: &str) -> Instructions {
     let mut sums = Instructions::default();
     // A name stands in the file once, with a number by which it is meant afterwards.
     let mut is_ours = HashMap::new();
@@ -78,7 +80,7 @@ fn parse(text: &str) -> Instructions {
         if let Some((kind @ ("ob" | "cob"), name)) = line.split_once('=') {
             let (number, name) = name.split_once(' ').unwrap_or((name, ""));
             if !name.is_empty() {
-                is_ours.insert(number, name.ends_with(OURS));
+                is_ours.insert(number, name.ends_with(module));
             }
             if kind == "ob" {
                 here = is_ours.get(number).copied().unwrap_or(false);
@@ -104,6 +106,9 @@ mod tests {
         let text = "events: Ir\nob=(1) /nginx\nfn=(1) main\n10 5\n+2 7\ncob=(2) /x/ngx_http_healthcheck_module.so\n\
                     cfn=(2) ours\ncalls=3 20\n* 900\n* 1\n\nob=(2)\nfn=(2)\n20 400\n-1 2\ncob=(1)\n\
                     cfn=(3) pool\ncalls=1 1\n+3 50\nob=(1)\nfn=(3)\n1 50\n\ntotals: 465\n";
-        assert_eq!(parse(text), Instructions { ours: 402, all: 465 });
+        assert_eq!(
+            parse(text, "/ngx_http_healthcheck_module.so"),
+            Instructions { ours: 402, all: 465 }
+        );
     }
 }
