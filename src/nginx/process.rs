@@ -48,7 +48,7 @@ pub(crate) fn is_exiting() -> bool {
 }
 
 /// Which of two generations this process belongs to, if the binary is being upgraded. The older master
-/// has renamed its file then, and removes it when it ends; that is looked at; not for each request.
+/// has renamed its pid file then, and removes it when it ends. Reads that file: not for each request.
 pub(crate) fn generation() -> Generation {
     let Some(older) = older_master().filter(|older| is_alive(*older)) else {
         return Generation::Only;
