@@ -142,7 +142,8 @@ impl Row {
     pub fn number(self, column: &'static str, number: f64, digits: usize) -> Row {
         // Through its text, so that table and JSON say the same.
         let text = format!("{number:.digits$}");
-        let value = text.parse().map_or(Value::Null, |value: f64| json!(value));
+        // The sum has no sign where it is zero.
+        let value = text.parse().map_or(Value::Null, |value: f64| json!(value + 0.0));
         let cell =
             if digits == 0 { text.parse().map_or(value, |whole: i64| json!(whole)) } else { value };
         self.cell_of(column, cell)
