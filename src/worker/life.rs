@@ -149,6 +149,8 @@ impl Worker {
         self.rank_peers();
         self.list_supervisords();
         self.claim_free(true);
+        // While reloads follow each other faster than that, no worker lives to scan.
+        self.reclaim();
         self.ask_all();
         self.arm();
     }
