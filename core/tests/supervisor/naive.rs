@@ -47,17 +47,17 @@ pub(crate) fn info(
 
 /// A body without what the two parsers read differently: control characters, of which ours thinks
 /// nothing bad; colons at the beginning of a tag's name, which this one does not see; and carriage returns
-/// in front of a reference, which this one keeps.
+/// in front of a reference or a section, which this one keeps.
 pub(crate) fn comparable(body: &[u8]) -> Vec<u8> {
     let is_control = |byte: u8| byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r');
     let mut comparable: Vec<u8> = Vec::with_capacity(body.len());
 
     for (at, &byte) in body.iter().enumerate() {
         let is_in_name = comparable.ends_with(b"<") || comparable.ends_with(b"</");
-        let is_before_reference = body.get(at + 1) == Some(&b'&');
+        let is_before_markup = matches!(body.get(at + 1), Some(b'&' | b'<'));
         comparable.push(match byte {
             b':' if is_in_name => b'_',
-            b'\r' if is_before_reference => b'\n',
+            b'\r' if is_before_markup => b'\n',
             _ if is_control(byte) => b'?',
             _ => byte,
         });
