@@ -78,8 +78,10 @@ pub fn due_after_verdict(check: &Check, health: Health, probe: Ended) -> Msec {
     let regular = due_after_end(next_due, ended, check.delay);
     match check.fast_delay {
         Some(fast) if is_wanted || health.is_undecided(check.fall, check.rise) => {
-            // Where two ticks are all there is between the delays, the other may be sooner.
-            fast_due(started, ended, fast).min(regular)
+            // Where two ticks are all there is between the delays, the other may be sooner; not so where
+            // the last probe was late.
+            let soonest = started.saturating_add(fast).saturating_sub(2 * TICK);
+            fast_due(started, ended, fast).min(regular.max(soonest))
         }
         None if is_wanted => ended,
         _ => regular,
@@ -190,6 +192,8 @@ mod tests {
         assert_eq!(due_after_verdict(&plain, decided, ended(true)), 5_003);
         let same = check(Some(1_000));
         assert_eq!(due_after_verdict(&same, undecided, ended(false)), 5_998);
+        let late = Ended { next_due: 5_500, ..ended(false) };
+        assert_eq!(due_after_verdict(&same, undecided, late), 5_980);
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(crate) enum OpenError {
     /// The peer cannot be connected to: refused, no such socket, unreachable, or of an address
     /// family that this machine does not have. A request would fare no better.
     Peer(io::Error),
+    /// This machine has no port left for a connection to that address; others are not concerned.
+    Port(io::Error),
     /// No peer can be connected to: no descriptor, connection or memory.
     Local(io::Error),
 }

@@ -213,6 +213,13 @@ impl Worker {
                 // Due anew: after the pause the others go first.
                 self.postpone(at, now, until);
             }
+            Err(OpenError::Port(error)) => {
+                let name = peer.name.escape_ascii();
+                let what = format_args!("no port for a probe of {name}: {error}");
+                let until = self.trouble.pass_over(Cause::Ports, now, what);
+                slot.land();
+                self.postpone(at, now, until);
+            }
             opened => {
                 slot.set_next_due(next_due(due, now, check.delay));
                 slot.count_probe(wall_clock_ms());

@@ -198,8 +198,8 @@ impl Worker {
                     call.next_address += 1;
                     task.refusal = Some(error);
                 }
-                Err(OpenError::Local(_)) => {
-                    // No descriptor or connection is free: it is not supervisord's fault.
+                Err(OpenError::Local(_) | OpenError::Port(_)) => {
+                    // No descriptor, connection or port is free: it is not supervisord's fault.
                     task.wake = Some(now + 10 * TICK);
                     return;
                 }

@@ -20,6 +20,8 @@ pub(crate) enum Cause {
     Connections,
     /// The operating system refused a socket.
     Socket,
+    /// No local port is left for connections to a peer.
+    Ports,
     /// No room for one more peer in shared memory.
     ZoneFull,
     /// The event loop did not run for a while.
@@ -29,7 +31,7 @@ pub(crate) enum Cause {
 }
 
 /// How many causes there are.
-const CAUSES: usize = 5;
+const CAUSES: usize = 6;
 
 /// Memory of local trouble.
 #[derive(Default)]
@@ -51,6 +53,12 @@ impl Trouble {
         self.note(cause, now, what);
         self.until = now.saturating_add(PAUSE);
         self.until
+    }
+
+    /// Notes trouble that concerns one peer alone; returns when to try that again.
+    pub(crate) fn pass_over(&mut self, cause: Cause, now: Msec, what: fmt::Arguments<'_>) -> Msec {
+        self.note(cause, now, what);
+        now.saturating_add(PAUSE)
     }
 
     /// Logs trouble unless its cause was logged within the last minute.

@@ -1,9 +1,12 @@
 //! Trouble of this machine is no verdict on a peer.
 
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use support::{check, holds_for, servers, wait_until, Config, Nginx, Peer, Script, Step, LIMIT};
+use support::{
+    check, holds_for, servers, skip, wait_until, Config, Nginx, Peer, Script, Step, LIMIT,
+};
 
 #[test]
 fn too_few_connections_are_no_reason_to_call_a_peer_sick() {
@@ -50,6 +53,44 @@ fn a_lasting_shortage_leaves_no_peer_without_probes() {
     }
     assert!(!counts().contains(&0), "probes of each peer in {LIMIT:?}: {:?}", counts());
     assert!(nginx.log_lines("is down").is_empty());
+}
+
+/// Takes all ports that a network of its own has for connections to one address, and becomes nginx.
+const WITHOUT_PORTS: &str = r#"
+import fcntl, os, socket, struct, sys
+any = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+fcntl.ioctl(any, 0x8914, struct.pack("16sh14x", b"lo", 0x1 | 0x40))  # SIOCSIFFLAGS: up, running
+with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as file:
+    file.write("40000 40009")
+peer = socket.create_server(("127.0.0.1", 20001), backlog=100)
+other = socket.create_server(("127.0.0.1", 20002), backlog=100)
+held = [socket.create_connection(("127.0.0.1", 20001)) for _ in range(10)]
+for each in [peer, other, *held]:
+    os.set_inheritable(each.fileno(), True)
+os.execvp(sys.argv[1], sys.argv[1:])
+"#;
+
+#[test]
+fn too_few_ports_are_no_reason_to_call_a_peer_sick() {
+    let own = ["unshare", "--net"];
+    let can = Command::new(own[0]).args([own[1], "true"]).output();
+    if !can.is_ok_and(|output| output.status.success()) {
+        return skip("unshare may not make a network here");
+    }
+    let body = "server 127.0.0.1:20001; server 127.0.0.1:20002;";
+    let config = Config::new().upstream("backend", format!("{} {body}", check(50, 200, 1)));
+    let wrapper = [own[0], own[1], "python3", "-c", WITHOUT_PORTS];
+    let mut nginx = Nginx::launch(&config.wrapper(wrapper));
+
+    let lines = |text: &str| nginx.log_lines(text);
+    // The other one does not answer, which is a verdict.
+    wait_until(LIMIT, "trouble", || !lines("healthcheck: no port for a probe of").is_empty());
+    wait_until(LIMIT, "the other is down", || !lines("127.0.0.1:20002 in upstream").is_empty());
+    let down = || !nginx.log_lines("127.0.0.1:20001 in upstream").is_empty();
+    holds_for(Duration::from_secs(2), "no verdict", || !down());
+    let lines = nginx.log_lines("healthcheck: no port for a probe of");
+    assert!(lines.len() == 1 && lines[0].contains("127.0.0.1:20001"), "{lines:#?}");
+    nginx.quit_within(LIMIT);
 }
 
 /// A worker with descriptors for about half of its forty peers, all of them due at once.

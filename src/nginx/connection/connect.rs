@@ -44,7 +44,7 @@ pub(super) fn connect(address: &Address) -> Result<(NonNull<ngx_connection_t>, b
     // SAFETY: an address has a family; no other pointers.
     let fd = unsafe { libc::socket(i32::from((*sockaddr).sa_family), kind, 0) };
     if fd < 0 {
-        return Err(refusal(io::Error::last_os_error(), false));
+        return Err(refusal(io::Error::last_os_error(), None));
     }
     // SAFETY: the descriptor is open; nginx's connection takes it over, or it is closed here. The log
     // is static.
@@ -69,7 +69,7 @@ pub(super) fn connect(address: &Address) -> Result<(NonNull<ngx_connection_t>, b
         if add(c) == NGX_ERROR as ngx_int_t {
             let error = io::Error::last_os_error();
             ngx_close_connection(c);
-            return Err(refusal(error, false));
+            return Err(refusal(error, None));
         }
         if libc::connect(fd, sockaddr.cast(), socklen) == 0 {
             (*(*c).write).set_ready(1);
@@ -80,7 +80,7 @@ pub(super) fn connect(address: &Address) -> Result<(NonNull<ngx_connection_t>, b
             return Ok((connection, false));
         }
         ngx_close_connection(c);
-        Err(refusal(error, true))
+        Err(refusal(error, Some(address)))
     }
 }
 
@@ -103,23 +103,26 @@ fn connect_by_nginx(address: &Address) -> Result<(NonNull<ngx_connection_t>, boo
     };
     let status = i32::try_from(rc).unwrap_or(0);
     if status != NGX_OK as i32 && status != NGX_AGAIN {
-        return Err(refusal(io::Error::last_os_error(), status == NGX_DECLINED));
+        let declined = Some(address).filter(|_| status == NGX_DECLINED);
+        return Err(refusal(io::Error::last_os_error(), declined));
     }
     let connection = NonNull::new(connection).ok_or_else(no_connection)?;
     Ok((connection, status == NGX_OK as i32))
 }
 
-/// Why there is no connection; `is_declined`: it is the system's answer to `connect`.
-fn refusal(error: io::Error, is_declined: bool) -> OpenError {
-    let is_peers = match error.raw_os_error() {
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => false,
-        Some(libc::EAFNOSUPPORT) => true,
-        _ => is_declined,
-    };
-    if is_peers {
-        OpenError::Peer(error)
-    } else {
-        OpenError::Local(error)
+/// Why there is no connection; `declined`: it is the system's answer to `connect` with that address.
+fn refusal(error: io::Error, declined: Option<&Address>) -> OpenError {
+    // SAFETY: an address has a family.
+    let family = declined.map(|address| unsafe { (*address.as_sockaddr().0).sa_family });
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => OpenError::Local(error),
+        // With IPv6 it also means that this machine has no address of that kind.
+        Some(libc::EADDRNOTAVAIL) if family.map(i32::from) == Some(libc::AF_INET) => {
+            OpenError::Port(error)
+        }
+        Some(libc::EAFNOSUPPORT) => OpenError::Peer(error),
+        _ if declined.is_some() => OpenError::Peer(error),
+        _ => OpenError::Local(error),
     }
 }
 
