@@ -15,4 +15,5 @@ pub(crate) mod proxied;
 pub(crate) mod request;
 pub(crate) mod shm;
 pub(crate) mod timer;
+pub(crate) mod upgrade;
 pub(crate) mod upstream;

@@ -129,7 +129,7 @@ fn configuration(setup: &Setup<'_>, port: &Port, seconds: u8) -> String {
     let reloads = "  stats socket @DIR@/socket mode 600 level admin expose-fd listeners\n  \
                    server-state-file @DIR@/state\n";
     let mut text = format!(
-        "global\n  nbthread 2\n  maxconn 8000\n{}\
+        "global\n  nbthread 2\n  maxconn 7000\n{}\
          defaults\n  mode http\n  timeout connect 1s\n  timeout server {seconds}s\n  timeout client 30s\n  \
          timeout check 1s\n  retries 0\n  load-server-state-from-file global\n  \
          default-server check inter 1s {}\n\

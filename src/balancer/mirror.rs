@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use healthcheck_core::Msec;
 
-use super::penalty::Penalty;
+use super::penalty::{Penalty, Rule};
 use super::{Gate, NOT_UP, UNHEALTHY};
 use crate::nginx::address::{canonical, Address};
 use crate::nginx::upstream::{Mark, Upstream};
@@ -46,9 +46,9 @@ impl Image {
         Mark { bits: self.bits(), forgives: self.program.is_some_and(is_new) }
     }
 
-    /// Whether nginx need not avoid it any longer for failures before its last `rise` probes.
-    fn has_lost_penalty(&self, rise: u32) -> bool {
-        self.slot.is_some_and(|slot| self.penalty.is_over(slot, rise))
+    /// Whether nginx need not avoid it any longer for failures before its last probes.
+    fn has_lost_penalty(&self, now: Msec, rule: Rule) -> bool {
+        self.slot.is_some_and(|slot| self.penalty.is_over(slot, now, rule))
     }
 
     /// Whether requests may go to it.
@@ -130,33 +130,35 @@ impl Mirror {
         gate.mirrored(generation, self.version, usable);
     }
 
-    /// Notes that a request has failed at the peer with this address; whether that is of interest.
-    pub(crate) fn note_failure(&self, address: &Address) -> bool {
+    /// Notes at `now` that a request has failed at the peer with this address; whether that is of interest.
+    pub(crate) fn note_failure(&self, address: &Address, now: Msec) -> bool {
         let image = self.image(address.bytes()).filter(|_| self.mask != 0);
         let Some((image, slot)) = image.and_then(|image| Some((image, image.slot?))) else {
             return false;
         };
-        image.penalty.notice(slot);
+        image.penalty.notice(slot, now);
         true
     }
 
-    /// Whether a peer that requests have failed at has passed `rise` probes since.
-    pub(crate) fn has_passed_since(&self, rise: u32) -> bool {
-        let has_passed =
-            |image: &Image| image.slot.is_some_and(|slot| image.penalty.has_passed(slot, rise));
+    /// Whether a peer that requests have failed at has passed enough probes since.
+    pub(crate) fn has_passed_since(&self, now: Msec, rule: Rule) -> bool {
+        let has_passed = |image: &Image| {
+            image.slot.is_some_and(|slot| image.penalty.has_passed(slot, now, rule))
+        };
         self.images.iter().any(has_passed)
     }
 
-    /// Whether a peer that is known to be avoided waits for passes of its probes. One that is down
-    /// loses its penalty when it comes back.
-    pub(crate) fn awaits_passes(&self) -> bool {
-        let is_up = |image: &Image| image.slot.is_some_and(|slot| !slot.health().is_down());
-        self.images.iter().any(|image| image.penalty.is_noticed() && is_up(image))
+    /// When a peer that is known to be avoided may lose its penalty at the earliest; `None` where none
+    /// is. One that is down loses it when it comes back.
+    pub(crate) fn next_pardon(&self, rule: Rule) -> Option<Msec> {
+        let is_up = |image: &&Image| image.slot.is_some_and(|slot| !slot.health().is_down());
+        let ends = self.images.iter().filter(is_up);
+        ends.filter_map(|image| image.penalty.earliest_end(rule)).min()
     }
 
-    /// Finds the peers that nginx avoids for `max_fails`. Those that have passed `rise` probes since
+    /// Finds the peers that nginx avoids for `max_fails`. Those that have passed enough probes since
     /// lose that penalty.
-    pub(crate) fn review_penalties(&self, rise: u32) {
+    pub(crate) fn review_penalties(&self, now: Msec, rule: Rule) {
         if self.mask == 0 {
             return;
         }
@@ -164,20 +166,20 @@ impl Mirror {
         self.upstream.each_avoided(|position, raw, failed| {
             let image = self.image_at(position, canonical(raw));
             if let Some((image, slot)) = image.and_then(|image| Some((image, image.slot?))) {
-                image.penalty.notice_listed(slot, failed);
+                image.penalty.notice_listed(slot, now, failed);
             }
         });
         for image in &self.images {
             image.penalty.forget_unlisted();
         }
-        if !self.images.iter().any(|image| image.has_lost_penalty(rise)) {
+        if !self.images.iter().any(|image| image.has_lost_penalty(now, rule)) {
             return;
         }
         self.mark(|image| {
             let mark = image.mark();
-            Mark { forgives: mark.forgives || image.has_lost_penalty(rise), ..mark }
+            Mark { forgives: mark.forgives || image.has_lost_penalty(now, rule), ..mark }
         });
-        for image in self.images.iter().filter(|image| image.has_lost_penalty(rise)) {
+        for image in self.images.iter().filter(|image| image.has_lost_penalty(now, rule)) {
             image.penalty.forget();
         }
     }

@@ -19,6 +19,7 @@ use crate::nginx::log::{log, Level};
 use crate::nginx::process::{is_config_test, role, worker_processes, CycleId, ProcessLocal, Role};
 use crate::nginx::request::upstreams_of;
 use crate::nginx::shm::{self, SharedZone};
+use crate::nginx::upgrade;
 use crate::worker;
 
 /// The name of the zone; longer than what anybody would call a zone of their own.
@@ -167,6 +168,8 @@ pub(super) unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_
         // before the cycle is (`Main::drop`).
         let main = unsafe { cycle_main(cycle) };
         if let Some(main) = main {
+            // SAFETY: nginx passes the new cycle, which is complete.
+            unsafe { upgrade::find_older_master(cycle) };
             main.commit();
             worker::monitors::tell_first(main);
         }

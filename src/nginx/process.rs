@@ -1,12 +1,7 @@
 //! Which process this is, what time it is, who else is alive.
 
 use core::cell::RefCell;
-use std::ffi::OsStr;
-use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
-use healthcheck_core::programs::Generation;
 use healthcheck_core::Msec;
 use nginx_sys::{
     ngx_cached_time, ngx_core_conf_t, ngx_core_module, ngx_current_msec, ngx_cycle, ngx_cycle_t,
@@ -45,34 +40,6 @@ pub(crate) fn is_config_test() -> bool {
 pub(crate) fn is_exiting() -> bool {
     // SAFETY: signal handlers set these words; a stale value is corrected by the next call.
     unsafe { ngx_exiting != 0 || ngx_quit != 0 || ngx_terminate != 0 }
-}
-
-/// Which of two generations this process belongs to, if the binary is being upgraded. The older master
-/// has renamed its pid file then, and removes it when it ends. Reads that file: not for each request.
-pub(crate) fn generation() -> Generation {
-    let Some(older) = older_master().filter(|older| is_alive(*older)) else {
-        return Generation::Only;
-    };
-    // SAFETY: no pointers.
-    let parent = u32::try_from(unsafe { libc::getppid() }).unwrap_or(0);
-    if older == parent || older == pid() {
-        Generation::Older
-    } else {
-        Generation::Newer
-    }
-}
-
-/// The master that another one is to take the place of.
-fn older_master() -> Option<u32> {
-    // SAFETY: nginx's running cycle is complete while it serves; the core module's record has the
-    // path, which ends with a NUL that its length counts.
-    let path = unsafe {
-        let core = &raw const ngx_core_module;
-        let conf = (*ngx_cycle).conf_ctx.cast();
-        super::conf::text(&super::conf::record::<ngx_core_conf_t>(conf, (*core).index)?.oldpid)
-    };
-    let path = Path::new(OsStr::from_bytes(path.split(|&byte| byte == 0).next()?));
-    fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 /// nginx's cached monotonic clock in milliseconds, common to all processes of the machine.

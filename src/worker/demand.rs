@@ -19,14 +19,19 @@ impl Worker {
         let Some(one) = self.watches.get(watch).filter(|_| !self.retired) else { return };
         let Some(fast) = one.check.as_ref().and_then(|check| check.fast_delay) else { return };
         let key = Key::of_peer(one.upstream.name(), address.canonical());
-        if one.mirror.note_failure(address) && self.next_look.is_none() {
-            self.look_soon();
+        if one.mirror.note_failure(address, now()) && self.next_look.is_none() {
+            self.plan_look();
         }
         let Some((place, slot)) = self.zone.slots.find(key) else { return };
         let at = self.by_slot.get(place).and_then(|at| usize::try_from(*at).ok());
         let listed =
             |at: &usize| self.peers.get(*at).is_some_and(|peer| !matches!(peer.phase, Phase::Gone));
         let Some(at) = at.filter(listed) else { return };
+        // One that was just started is probed often enough, and the request may have been for the
+        // process before.
+        if slot.health().is_awaited() {
+            return;
+        }
         // The lease first: if a probe begins from here on, it is no longer this one.
         let lease = slot.lease();
         if slot.ask_again() {

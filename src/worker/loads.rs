@@ -6,7 +6,8 @@ use healthcheck_core::Msec;
 
 use super::{with_worker, Worker, SCAN_EVERY};
 use crate::nginx::callbacks::{Load, LoadMonitor};
-use crate::nginx::process::{self, now};
+use crate::nginx::process::now;
+use crate::nginx::upgrade;
 use crate::nginx::upstream::Upstream;
 use crate::zone::upstream::ComputedLoad;
 
@@ -74,7 +75,7 @@ impl Worker {
     /// Which of two generations this process counts as: one that has been alone for less than `interval`
     /// has not seen all requests of it, no more than one that is not alone yet.
     pub(super) fn generation(&mut self, interval: Msec) -> Generation {
-        let (generation, now) = (process::generation(), now());
+        let (generation, now) = (upgrade::generation(), now());
         if generation != Generation::Only {
             self.upgraded = Some(now);
         }
