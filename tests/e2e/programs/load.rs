@@ -1,5 +1,6 @@
 //! Programs are started and stopped by load.
 
+use std::fs;
 use std::time::Duration;
 
 use support::scripted_supervisord::{START, STOP};
@@ -47,6 +48,22 @@ fn under_load_programs_are_started_in_order_and_idle_ones_stopped_from_the_end()
         assert_eq!(nginx.get("/backend/").status, 200, "started again by the next request");
         assert_eq!(supervisord.starts("backend0"), 2);
     }
+}
+
+#[test]
+fn pid_files_that_an_upgrade_of_another_day_has_left_behind_do_not_matter() {
+    let (supervisord, _peers, nginx) = start("");
+    // In a container the next master may have the pid of the one before; else that is anybody's.
+    for older in [nginx.pid(), std::process::id()] {
+        let file = nginx.dir().join("nginx.pid.oldbin");
+        fs::write(&file, format!("{older}\n")).expect("a file in the directory");
+
+        let load = flood(&nginx);
+        nginx.wait_program("backend2", "up");
+        load.stop();
+        nginx.wait_program("backend0", "down");
+    }
+    assert_eq!((supervisord.starts("backend2"), order(&supervisord, STOP).len()), (2, 6));
 }
 
 #[test]
