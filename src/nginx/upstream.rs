@@ -224,27 +224,39 @@ impl Upstream {
     /// Whether there is a peer that nginx's balancers would pick for a request that has had none: all
     /// of them ask this of each peer. A peer that changes meanwhile is met by the next look.
     pub(crate) fn has_free_peer(self) -> bool {
-        let Some(peers) = self.peers() else { return false };
+        // SAFETY: nginx's cached clock, in whole seconds.
+        let now = unsafe { ngx_cached_time.as_ref() }.map_or(0, |time| time.sec);
+        // SAFETY: `each_peer` visits live peers.
+        !self.each_peer(|_, peer| unsafe { !is_free(peer, now) })
+    }
+
+    /// Visits every peer as it stands, with its position in nginx's lists, until `visit` returns `false`;
+    /// whether it never did. The peers are live during the visit; their words are plain numbers that
+    /// another process may change meanwhile. `visit` must not allocate, log or panic.
+    fn each_peer(
+        self,
+        mut visit: impl FnMut(usize, *mut ngx_http_upstream_rr_peer_t) -> bool,
+    ) -> bool {
+        let Some(peers) = self.peers() else { return true };
         // As in `mark`: a list without peers that are resolved at run time keeps its peers.
         let _lock = (self.resolved_lines() > 0).then(|| PeersLock::read(peers));
+        let mut position = 0_usize;
         let mut list = peers.as_ptr();
-        // SAFETY: the peers stay while this looks; their words are plain numbers that another
-        // process may change in between.
+        // SAFETY: lists and peers stay while this looks.
         unsafe {
-            // nginx's cached clock, in whole seconds.
-            let now = ngx_cached_time.as_ref().map_or(0, |time| time.sec);
             while !list.is_null() {
                 let mut peer = (*list).peer;
                 while !peer.is_null() {
-                    if is_free(peer, now) {
-                        return true;
+                    if !visit(position, peer) {
+                        return false;
                     }
+                    position = position.wrapping_add(1);
                     peer = (*peer).next;
                 }
                 list = (*list).next;
             }
         }
-        false
+        true
     }
 
     /// Visits every peer under the read lock: `visit` must not allocate, log or panic.
