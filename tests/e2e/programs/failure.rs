@@ -1,12 +1,13 @@
 //! What failed requests lead to.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use support::process::signal;
 use support::scripted_supervisord::{START, STOP};
 use support::{
-    holds_for, wait_until, Config, Nginx, Peer, Program, Script, ScriptedSupervisord, Supervisord,
-    LIMIT,
+    holds_for, wait_until, Config, Load, Nginx, Peer, Program, Script, ScriptedSupervisord,
+    Supervisord, LIMIT,
 };
 
 const RETRIED: &str = "location /retried/ { proxy_pass http://backend/; \
@@ -67,29 +68,32 @@ fn check_46_when_all_have_failed_the_next_request_starts_the_first() {
 
 #[test]
 fn failures_are_counted_over_all_workers() {
-    let (supervisord, peers, nginx) = start(2, "max_fails=6 fail_timeout=60s", "");
+    let (supervisord, peers, nginx) = start(2, "max_fails=16 fail_timeout=60s", "");
     // Closed without an answer: a failure, and nginx's own count is one a worker.
     peers[1].requests(Script::close());
+    // A worker with nothing else to do would take every connection.
+    let load = Load::start(3, nginx.address(), "/status.json");
 
     let mut failed = 0;
-    let mut workers = std::collections::BTreeSet::new();
-    wait_until(LIMIT, "five failures", || {
+    let mut workers = BTreeSet::new();
+    wait_until(LIMIT, "fifteen failures", || {
         let answer = nginx.get("/backend/");
         if answer.status == 502 {
             failed += 1;
             workers.insert(answer.worker());
         }
-        failed == 5
+        failed == 15
     });
-    holds_for(Duration::from_millis(300), "five are not enough", || {
+    holds_for(Duration::from_millis(300), "fifteen are not enough", || {
         supervisord.stops("backend1") == 0
     });
-    wait_until(LIMIT, "the sixth", || {
+    wait_until(LIMIT, "the sixteenth", || {
         failed += usize::from(nginx.get("/backend/").status == 502);
-        failed == 6
+        failed == 16
     });
     wait_until(LIMIT, "a stop", || supervisord.stops("backend1") == 1);
     assert_eq!(workers.len(), 2, "both have seen some");
+    load.stop();
 }
 
 #[test]
