@@ -8,6 +8,7 @@ pub(crate) mod changes;
 pub(crate) mod commands;
 pub(crate) mod demand;
 pub(crate) mod drain;
+pub(crate) mod flights;
 pub(crate) mod flips;
 pub(crate) mod leases;
 pub(crate) mod life;

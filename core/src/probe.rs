@@ -17,7 +17,7 @@ use http::Http;
 /// What happened on the probe's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// The transport is connected, or writable again.
+    /// The transport is connected, or writable again. Need not come where bytes were sent before.
     Connected,
     /// This many bytes of [`Probe::to_send`] were taken by the transport.
     Sent(usize),

@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use std::io;
 
 use nginx_sys::{
-    ngx_close_connection, ngx_connection_t, ngx_event_t, ngx_handle_read_event,
+    ngx_close_connection, ngx_connection_t, ngx_event_actions, ngx_event_t, ngx_handle_read_event,
     ngx_handle_write_event, NGX_AGAIN, NGX_OK,
 };
 
@@ -63,8 +63,8 @@ pub(crate) enum Write {
 pub(crate) struct PeerConnection(NonNull<ngx_connection_t>);
 
 impl PeerConnection {
-    /// Begins a connection to `address`. The flag says whether it stands already; else
-    /// [`Observer::writable`] will be called.
+    /// Begins a connection to `address`; the flag says whether it stands already. Nothing is observed
+    /// before [`watch`](Self::watch).
     pub(crate) fn open<O: Observer>(
         address: &Address,
         token: usize,
@@ -130,6 +130,16 @@ impl PeerConnection {
         }
     }
 
+    /// Writes what fits without waiting for the connection to stand: with a peer on this machine it
+    /// does as soon as it has begun. Where it does not, that is [`Write::Nothing`].
+    pub(crate) fn write_early(&mut self, bytes: &[u8]) -> Write {
+        let (_, write) = self.events();
+        // SAFETY: the write event of an open connection. nginx, too, takes room for granted in a new
+        // connection; its send function says otherwise where there is none.
+        unsafe { (*write).set_ready(1) };
+        self.write(bytes)
+    }
+
     /// Ends this side of the connection: the peer sees the end of the stream, and ends its own.
     pub(crate) fn end(&mut self) {
         // SAFETY: the descriptor of an open connection. An error is the peer's end, which a read
@@ -137,13 +147,22 @@ impl PeerConnection {
         unsafe { libc::shutdown(self.0.as_ref().fd, libc::SHUT_WR) };
     }
 
-    /// Asks nginx to go on watching the connection; `false` when it cannot.
+    /// Has nginx watch the connection, or go on: [`Observer::readable`] will be called, and
+    /// [`Observer::writable`] where a write found no room or none was tried; `false` when it cannot.
     pub(crate) fn watch(&mut self) -> bool {
         let (read, write) = self.events();
-        // SAFETY: the events of an open connection.
+        // SAFETY: the events of an open connection, and nginx's own functions for them.
         unsafe {
-            ngx_handle_read_event(read, 0) == NGX_OK as isize
-                && ngx_handle_write_event(write, 0) == NGX_OK as isize
+            match ngx_event_actions.add_conn {
+                // Both in one system call.
+                Some(add) if (*read).active() == 0 && (*write).ready() == 0 => {
+                    add(self.0.as_ptr()) == NGX_OK as isize
+                }
+                _ => {
+                    ngx_handle_read_event(read, 0) == NGX_OK as isize
+                        && ngx_handle_write_event(write, 0) == NGX_OK as isize
+                }
+            }
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Held {
 pub(crate) struct Flight {
     /// The connection; closed when the flight is dropped.
     pub(crate) connection: PeerConnection,
+    /// Whether the connection has only begun: nothing was sent, and nginx does not watch it yet.
+    pub(crate) is_new: bool,
     /// When the whole request was sent; unset before.
     pub(crate) asked: Option<Instant>,
     /// Whether the response is complete and the end of the connection awaited.
@@ -76,6 +78,8 @@ pub(crate) struct Peer {
     pub(crate) phase: Phase,
     /// The state machine, made when the lease is first taken and used again for every probe.
     pub(crate) probe: Option<Probe>,
+    /// Whether connections to it have been seen to take longer than the call that begins them.
+    pub(crate) is_far: bool,
     /// Probes in a row that ended without a verdict since the event loop stalled.
     pub(crate) repeats: u8,
 }
@@ -100,6 +104,7 @@ impl Peer {
             held: None,
             phase: Phase::Idle,
             probe: None,
+            is_far: false,
             repeats: 0,
         }
     }

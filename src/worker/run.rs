@@ -1,38 +1,27 @@
-//! Probing: what is done when the timer fires, a socket is ready, a probe ends.
+//! Probing: what is done when the timer fires, a probe begins or ends.
 
 use core::iter;
-use std::time::Instant;
 
 use healthcheck_core::lease::GRACE;
 use healthcheck_core::outcome::Outcome;
-use healthcheck_core::probe::{Action, Event, Probe};
+use healthcheck_core::probe::{Event, Probe};
 use healthcheck_core::schedule::{
     due_after_verdict, is_stall, latest_next_start, next_due, Ended, TICK,
 };
 use healthcheck_core::Msec;
 
+use super::flights::Events;
 use super::peer::{Flight, Phase};
 use super::trouble::Cause;
 use super::{calls, forget, with_worker, Worker, SCAN_EVERY, WORKER};
-use crate::nginx::connection::{Observer, OpenError, PeerConnection, Read, Write};
+use crate::nginx::connection::{OpenError, PeerConnection};
 use crate::nginx::guard::guard;
 use crate::nginx::log::debug;
 use crate::nginx::process::{has_free_connection, is_exiting, now, wall_clock_ms, CycleId};
 
-/// How often in a row a stalled event loop may take a probe's verdict away. A worker that never
-/// keeps its time would otherwise never find a dead peer.
-const MAX_REPEATS: u8 = 3;
-
-/// A peer that keeps its connection after a complete response is left alone for this part of the
-/// timeout; then this side ends, so that the peer does.
-const LINGER: Msec = 4;
-
 /// From the end of one probe to the start of the next while a peer that was just started has not
 /// passed yet.
 pub(super) const AWAITED_DELAY: Msec = 100;
-
-/// Bytes read from a peer at a time.
-const READ_BUFFER: usize = 16 * 1024;
 
 /// The process's timer has fired.
 pub(super) fn on_timer() {
@@ -45,32 +34,6 @@ pub(super) fn on_timer() {
     });
     guard("calls", (), calls::make);
     with_worker(Worker::arm);
-}
-
-/// Events of probe connections; the token is the peer's place.
-struct Events;
-
-impl Observer for Events {
-    fn readable(token: usize) {
-        with_worker(|worker| {
-            worker.on_readable(token);
-            worker.arm();
-        });
-    }
-
-    fn writable(token: usize) {
-        with_worker(|worker| {
-            worker.on_event(token, Event::Connected);
-            worker.arm();
-        });
-    }
-
-    fn closing(_: usize) {
-        with_worker(|worker| {
-            worker.retire();
-            worker.arm();
-        });
-    }
 }
 
 impl Worker {
@@ -97,12 +60,16 @@ impl Worker {
             Some(Phase::Waiting(due)) => *due,
             _ => 0,
         });
-        for at in due.drain(..) {
+        for &at in &due {
             match self.peers.get(at).map(|peer| &peer.phase) {
                 Some(Phase::Waiting(due)) => self.begin_probe(at, *due),
                 Some(Phase::Probing(_)) => self.on_time(at),
                 _ => {}
             }
+        }
+        // Not one by one: who is asked on this machine wakes up once for many, not once for each.
+        for at in due.drain(..) {
+            self.ask_early(at);
         }
         self.due = due;
         self.tick_tasks();
@@ -229,8 +196,13 @@ impl Worker {
                 let Ok((connection, is_connected)) = opened else {
                     return self.finish(at, Outcome::BadConnection);
                 };
-                peer.phase =
-                    Phase::Probing(Flight { connection, asked: None, late: 0, lingers: false });
+                peer.phase = Phase::Probing(Flight {
+                    connection,
+                    is_new: !is_connected,
+                    asked: None,
+                    late: 0,
+                    lingers: false,
+                });
                 self.wheel.set(id, deadline);
                 if is_connected {
                     self.on_event(at, Event::Connected);
@@ -239,123 +211,15 @@ impl Worker {
         }
     }
 
-    /// Hands an event to the probe's state machine and does what it asks for.
-    fn on_event(&mut self, at: usize, event: Event<'_>) {
-        let Some(peer) = self.peers.get_mut(at) else { return };
-        let (Phase::Probing(flight), Some(probe)) = (&mut peer.phase, &mut peer.probe) else {
-            return;
-        };
-        let now = now();
-        let mut action = probe.on_event(event, now);
-        while let Action::Send = action {
-            let event = match flight.connection.write(probe.to_send()) {
-                Write::Bytes(count) => Event::Sent(count),
-                Write::Nothing => break,
-                Write::Failed => Event::Failed,
-            };
-            action = probe.on_event(event, now);
-            if let Action::Receive = action {
-                flight.asked = Some(Instant::now());
-            }
-        }
-        if let Action::Finish(outcome) = action {
-            return self.finish(at, outcome);
-        }
-        if !flight.connection.watch() {
-            self.abandon(at);
-        }
-    }
-
-    /// Reads all that a peer has sent and judges it.
-    fn on_readable(&mut self, at: usize) {
-        let mut buffer = core::mem::take(&mut self.buffer);
-        if buffer.is_empty() {
-            buffer = vec![0; READ_BUFFER].into_boxed_slice();
-        }
-        while let Some(Phase::Probing(flight)) = self.peers.get_mut(at).map(|peer| &mut peer.phase)
-        {
-            let event = match flight.connection.read(&mut buffer) {
-                Read::Bytes(count) => Event::Received(buffer.get(..count).unwrap_or_default()),
-                Read::End => Event::Closed,
-                Read::Failed => Event::Failed,
-                Read::Nothing => {
-                    self.linger(at);
-                    break;
-                }
-            };
-            let is_last = !matches!(event, Event::Received(_));
-            self.on_event(at, event);
-            if is_last {
-                break;
-            }
-        }
-        self.buffer = buffer;
-    }
-
-    /// A response is complete, and the peer has not closed: waits for more bytes or the end.
-    fn linger(&mut self, at: usize) {
-        let Some(peer) = self.peers.get_mut(at) else { return };
-        let (Phase::Probing(flight), Some(probe)) = (&mut peer.phase, &peer.probe) else { return };
-        let Some(check) = self.watches.get(peer.watch).and_then(|watch| watch.check.as_ref())
-        else {
-            return;
-        };
-        if probe.awaits_end() && !flight.lingers {
-            flight.lingers = true;
-            let patience = now() + check.timeout / LINGER;
-            if let Ok(id) = u32::try_from(at) {
-                self.wheel.set(id, probe.deadline().min(patience));
-            }
-        }
-    }
-
-    /// The time that a probe was given is over: its patience with a peer that keeps a connection
-    /// after a complete response, or its timeout.
-    fn on_time(&mut self, at: usize) {
-        let Some(peer) = self.peers.get_mut(at) else { return };
-        let (Phase::Probing(flight), Some(probe)) = (&mut peer.phase, &peer.probe) else { return };
-        let deadline = probe.deadline();
-        if now() >= deadline {
-            return self.on_deadline(at);
-        }
-        // The peer sees the end of the stream, and ends its own.
-        flight.connection.end();
-        if let Ok(id) = u32::try_from(at) {
-            self.wheel.set(id, deadline);
-        }
-    }
-
-    /// The timeout of a probe has passed.
-    fn on_deadline(&mut self, at: usize) {
-        let Some(peer) = self.peers.get_mut(at) else { return };
-        let Phase::Probing(flight) = &mut peer.phase else { return };
-        // What came in time but was not read yet decides.
-        flight.connection.expect_bytes();
-        self.on_readable(at);
-        let Some(peer) = self.peers.get_mut(at) else { return };
-        let Phase::Probing(flight) = &peer.phase else { return };
-        let Some(check) = self.watches.get(peer.watch).and_then(|watch| watch.check.as_ref())
-        else {
-            return;
-        };
-        if flight.is_unfair(check.timeout) && peer.repeats < MAX_REPEATS {
-            peer.repeats += 1;
-            let what = format_args!("the event loop stood still, probes are repeated");
-            self.trouble.note(Cause::Stall, now(), what);
-            return self.repeat(at, now());
-        }
-        self.on_event(at, Event::Deadline);
-    }
-
     /// Ends a probe without a verdict, because of local trouble; it is repeated.
-    fn abandon(&mut self, at: usize) {
+    pub(super) fn abandon(&mut self, at: usize) {
         let what = format_args!("nginx cannot watch the connection of a probe, probes pause");
         let until = self.trouble.hold(Cause::Socket, now(), what);
         self.repeat(at, until);
     }
 
     /// Ends a probe without a verdict; another one begins at `due`.
-    fn repeat(&mut self, at: usize, due: Msec) {
+    pub(super) fn repeat(&mut self, at: usize, due: Msec) {
         if let Some((slot, _)) = self.held(at) {
             slot.land();
         }
@@ -363,7 +227,7 @@ impl Worker {
     }
 
     /// Ends a probe with a verdict, and plans the next one.
-    fn finish(&mut self, at: usize, outcome: Outcome) {
+    pub(super) fn finish(&mut self, at: usize, outcome: Outcome) {
         let now = now();
         let Some((slot, held)) = self.held(at) else { return };
         let Some(peer) = self.peers.get_mut(at) else { return };

@@ -185,7 +185,11 @@ impl Worker {
                 return self.end_call(token, Err(CallError::Connect));
             };
             match PeerConnection::open::<Events>(address, token) {
-                Ok((connection, is_connected)) => {
+                Ok((mut connection, is_connected)) => {
+                    if !connection.watch() {
+                        task.wake = Some(now + 10 * TICK);
+                        return;
+                    }
                     call.next_address += 1;
                     call.machine.start(now);
                     call.connection = Some(connection);
