@@ -31,6 +31,7 @@ mod resolve;
 mod sent;
 mod single;
 mod thousand;
+mod transport;
 mod trouble;
 mod untouched;
 mod valgrind;
