@@ -89,7 +89,8 @@ pub(super) fn connect(address: &Address) -> Result<(NonNull<ngx_connection_t>, b
 fn delay_acknowledgement(fd: c_int) {
     let off: c_int = 0;
     let length = size_of_val(&off) as libc::socklen_t;
-    // SAFETY: the value lives through the call, and the length is its. Where the system refuses, nothing is lost.
+    // SAFETY: the value lives through the call, and the length is its. Where the system refuses,
+    // nothing is lost.
     unsafe {
         libc::setsockopt(
             fd,
