@@ -62,6 +62,14 @@ impl Port {
         }
     }
 
+    /// Listens with a longer queue than std's: who accepts may stand still for a while.
+    ///
+    /// # Errors
+    /// Those of `bind` and `listen`.
+    pub(crate) fn listen(&self) -> io::Result<TcpListener> {
+        listen(self.address)
+    }
+
     /// Address and port.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -74,13 +82,41 @@ impl fmt::Display for Port {
     }
 }
 
+/// A listener with a longer queue than std's.
+///
+/// # Errors
+/// Those of `bind` and `listen`.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    // SAFETY: no pointers; the socket is open.
+    if unsafe { libc::listen(listener.as_raw_fd(), 4096) } == 0 {
+        Ok(listener)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Connects from a loopback address of choice, so that ip_hash sees several clients.
 ///
 /// # Errors
 /// Those of `socket`, `bind` and `connect`.
 pub fn connect_from(source: Ipv4Addr, to: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    connect_known(SocketAddr::new(IpAddr::V4(source), 0), to, limit, |_| {})
+}
+
+/// Connects from an address, and says which it is before the other side can know.
+///
+/// # Errors
+/// Those of `socket`, `bind` and `connect`.
+pub(crate) fn connect_known(
+    source: SocketAddr,
+    to: SocketAddr,
+    limit: Duration,
+    known: impl FnOnce(SocketAddr),
+) -> io::Result<TcpStream> {
     let socket = stream_socket(&to)?;
-    bind(&socket, &SocketAddr::new(IpAddr::V4(source), 0))?;
+    bind(&socket, &source)?;
+    known(local_address(&socket)?);
 
     let (to, length) = raw_address(&to);
     let stream = TcpStream::from(socket);
