@@ -124,14 +124,22 @@ fn nothing_after_the_flip(zone: &str) {
     let nginx = Nginx::start(&Config::new().workers(4).upstream("backend", body));
     let sick = peers[0].to_string();
     let mut down = Vec::new();
+    let more = |peers: &[Peer], count: usize| {
+        let requests = || peers.iter().map(Peer::request_count).sum::<usize>();
+        let before = requests();
+        wait_until(LIMIT, "requests", || requests() >= before + count);
+    };
 
     nginx.wait_probed();
     let load = nginx.load(4, "backend");
     for _ in 0..4 {
+        more(&peers[..1], 1);
         peers[0].healthy(false);
         nginx.wait_down(&sick, true);
         let from = Instant::now();
         nginx.wait_row(&sick, "stays down", |row| row.concurrent >= 4);
+        // Besides those that were on their way.
+        more(&peers[1..], 30);
         down.push((from, Instant::now()));
         peers[0].healthy(true);
         nginx.wait_down(&sick, false);

@@ -99,11 +99,15 @@ impl Size {
     /// Measures it while all workers live.
     fn of(nginx: &Nginx) -> Size {
         let (master, workers) = (nginx.pid(), nginx.workers());
-        // Probes and requests under way come and go: what is left when they are fewest.
-        let descriptors = || workers.iter().copied().map(process::descriptors).max().unwrap_or(0);
-        let sample = |_| {
-            std::thread::sleep(Duration::from_millis(10));
-            descriptors()
+        // Probes and requests under way come and go, and so does what the master has of a worker that it
+        // has just seen go: what is left when they are fewest.
+        let descriptors = |all: &[u32]| all.iter().copied().map(process::descriptors).max();
+        let fewest = |all: &[u32]| {
+            let sample = |_| {
+                std::thread::sleep(Duration::from_millis(10));
+                descriptors(all).unwrap_or(0)
+            };
+            (0..20).map(sample).min().unwrap_or(0)
         };
         let mut zones = process::shared_mappings(master);
         // A reload may map them in another order.
@@ -111,10 +115,10 @@ impl Size {
 
         Size {
             master_kib: process::resident_kib(master),
-            descriptors: process::descriptors(master),
+            descriptors: fewest(&[master]),
             zones,
             worker_kib: workers.iter().map(|&pid| process::resident_kib(pid)).max().unwrap_or(0),
-            worker_descriptors: (0..10).map(sample).min().unwrap_or(0),
+            worker_descriptors: fewest(&workers),
         }
     }
 

@@ -140,7 +140,12 @@ fn every_example_is_loaded_and_served() {
             wait_until(LIMIT, &format!("{name}: a sick peer is down"), || {
                 let html =
                     get(&format!("{}?format=html", example.pages[0])).expect("a page").text();
-                table(&html)[1..].iter().any(|row| row[8] == "1")
+                let is_sick = |row: &Vec<String>| row[1] == peer.to_string() && row[8] == "1";
+                table(&html)[1..].iter().any(is_sick)
+            });
+            // Its worker tells the other ones after the page, and before the log.
+            wait_until(LIMIT, &format!("{name}: every worker knows"), || {
+                !nginx.log_lines(&format!("peer {peer} in upstream \"backend\" is down")).is_empty()
             });
             for _ in 0..20 {
                 assert_eq!(get("/").expect("an answer").status, 200, "{name}");

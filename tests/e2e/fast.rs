@@ -29,17 +29,17 @@ fn requests_reach(nginx: &Nginx, peer: &Peer, count: usize) {
             return;
         }
         nginx.get(&format!("/backend/?k={key}"));
-        assert!(start.elapsed() < support::LIMIT, "{peer} has no request");
+        assert!(start.elapsed() < support::patient(support::LIMIT), "{peer} has no request");
     }
 }
 
 /// Probes of a peer never followed each other faster than this, over all of a time. Single gaps say
-/// little: the test's own threads may be late.
+/// little: a worker that is late keeps the phase, and its clock goes in steps.
 #[track_caller]
 fn assert_no_faster(peer: &Peer, fast: Duration) {
     let times = peer.probe_times();
     let (Some(first), Some(last)) = (times.first(), times.last()) else { panic!("no probe") };
-    let late = Duration::from_millis(150);
+    let late = (fast / 2 + Duration::from_millis(50)).max(Duration::from_millis(150));
     let most = (*last - *first + late).as_millis() / fast.as_millis() + 1;
     let gaps: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(
@@ -53,9 +53,10 @@ fn assert_no_faster(peer: &Peer, fast: Duration) {
 #[track_caller]
 fn assert_one_at_a_time(peer: &Peer) {
     let seen = peer.seen();
-    let probes: Vec<_> = seen.iter().filter(|seen| seen.probe).collect();
+    let mut probes: Vec<_> = seen.iter().filter(|seen| seen.probe).collect();
+    probes.sort_by_key(|probe| probe.at);
     for pair in probes.windows(2) {
-        let ended = pair[0].ended.expect("the first probe has ended");
-        assert!(ended <= pair[1].at + Duration::from_millis(5), "two in flight: {pair:#?}");
+        let answered = pair[0].answered.expect("the first probe has ended");
+        assert!(answered <= pair[1].at, "two in flight: {pair:#?}");
     }
 }

@@ -1,6 +1,5 @@
 //! Peers that mean harm: each gets its verdict in time, and the worker neither dies nor grows.
 
-use std::thread::sleep;
 use std::time::Duration;
 
 use support::{
@@ -8,6 +7,8 @@ use support::{
 };
 
 const TIMEOUT: u32 = 1000;
+/// A timeout that no peer of a busy machine reaches.
+const LONG: u32 = 20_000;
 const NOW: Duration = Duration::ZERO;
 
 /// What each does, and the code that its verdict may have.
@@ -116,11 +117,13 @@ fn are_judged(extra: &str, villains: &[(&'static str, Script, &'static [&'static
     let workers = nginx.workers();
 
     for ((what, _, codes), peer) in villains.iter().zip(&peers) {
-        let row = nginx.wait_row(peer, what, |row| row.concurrent >= 3);
-        assert!(codes.contains(&row.code.as_str()), "{what}: {row:#?}");
+        // A busy machine may hold up a peer, which then is too late, or the worker, which gives no verdict
+        // at the timeout then; not every time.
+        let row = nginx.wait_row(peer, &format!("is judged: {what}"), |row| {
+            let in_time = row.latency_ms.is_some_and(|time| time <= u64::from(TIMEOUT) * 3 / 2);
+            row.concurrent >= 3 && codes.contains(&row.code.as_str()) && in_time
+        });
         assert!(row.down, "{what}: {row:#?}");
-        // A worker that was itself held up for long gives no verdict at the timeout.
-        assert!(row.latency_ms <= Some(u64::from(TIMEOUT) * 3 / 2), "{what}: {row:#?}");
     }
     assert_eq!(nginx.workers(), workers, "no worker died");
     // A busy machine may keep the worker from its timeouts, which it says; nothing else went wrong.
@@ -162,11 +165,11 @@ fn a_peer_that_resets_or_closes_at_accept_is_down_like_a_closed_one() {
         peer.on_accept(script);
         let body = format!("{} {}", check(150, TIMEOUT, 2), servers([&peer]));
         let nginx = Nginx::start(&Config::new().upstream("backend", body));
-        let row = nginx.wait_down(&peer, true);
-
         // Whether the close or the reset is seen first is the kernel's choice.
-        assert!(["bad_connection", "early_close"].contains(&row.code.as_str()), "{row:#?}");
-        assert!(row.latency_ms < Some(u64::from(TIMEOUT)), "{row:#?}");
+        nginx.wait_row(&peer, "is down at once", |row| {
+            let code = ["bad_connection", "early_close"].contains(&row.code.as_str());
+            row.down && code && row.latency_ms.is_some_and(|time| time < u64::from(TIMEOUT))
+        });
     }
 }
 
@@ -174,11 +177,11 @@ fn a_peer_that_resets_or_closes_at_accept_is_down_like_a_closed_one() {
 fn a_peer_that_answers_before_it_is_asked_is_judged_by_its_answer() {
     let peer = Peer::start();
     peer.on_accept(Script::send_and_hang("HTTP/1.1 200 OK\r\n\r\n"));
-    let body = format!("{} {}", check(150, TIMEOUT, 2), servers([&peer]));
+    let body = format!("{} {}", check(150, LONG, 2), servers([&peer]));
     let nginx = Nginx::start(&Config::new().upstream("backend", body));
 
-    nginx.wait_row(&peer, "has verdicts", |row: &Row| row.concurrent >= 3);
-    assert_eq!(nginx.row(&peer).code, "ok");
+    let row = nginx.wait_row(&peer, "has verdicts", |row: &Row| row.concurrent >= 3);
+    assert_eq!(row.code, "ok");
 }
 
 #[test]
@@ -192,7 +195,7 @@ fn odd_but_lawful_responses_pass() {
         "HTTP/1.1 200 \u{e4}\u{fc}\r\n\r\n".to_owned(),
     ];
 
-    for row in crate::judge::judge(&check(150, TIMEOUT, 2), answers.map(Script::raw)) {
+    for row in crate::judge::judge(&check(150, LONG, 2), answers.map(Script::raw)) {
         assert_eq!((row.code.as_str(), row.failures), ("ok", 0), "{row:#?}");
     }
 }
@@ -210,10 +213,15 @@ fn the_worker_does_not_grow() {
     };
 
     rounds(15);
-    let before = process::resident_kib(worker);
-    rounds(40);
-    sleep(Duration::from_millis(100));
-    let grown = process::resident_kib(worker).saturating_sub(before);
-    assert!(!can_measure_memory() || grown <= 256, "{grown} KiB, {before} KiB before");
+    // Where the machine is slow at first, so are the endless villains: buffers fill up later. What is
+    // lost with each probe is lost in all windows.
+    let mut windows = Vec::new();
+    while windows.len() < 4 && windows.last().is_none_or(|grown| *grown > 256) {
+        let before = process::resident_kib(worker);
+        rounds(40);
+        windows.push(process::resident_kib(worker).saturating_sub(before));
+    }
+    let grows = windows.iter().all(|grown| *grown > 256);
+    assert!(!can_measure_memory() || !grows, "{windows:?} KiB");
     assert_eq!(nginx.workers(), [worker]);
 }

@@ -1,6 +1,6 @@
 //! How many verdicts in a row flip a peer, and what the log says when they do.
 
-use support::{servers, Config, Nginx, Peer, Script, CHECK};
+use support::{check, servers, wait_until, Config, Nginx, Peer, Script, LIMIT};
 
 /// A check whose probes wait for the test: delay 100 ms and a timeout that is not reached.
 fn slow_check(failcount: &str) -> String {
@@ -91,7 +91,8 @@ fn check_30_each_flip_is_one_line_with_a_zone_too() {
 
 fn flips_are_logged_once(zone: &str) {
     let peers = Peer::start_many(2);
-    let body = format!("{zone} {CHECK} {}", servers(&peers));
+    // No probe fails because a peer was held up.
+    let body = format!("{zone} {} {}", check(200, 20_000, 2), servers(&peers));
     let nginx = Nginx::start(&Config::new().workers(4).upstream("backend", body));
     let peer = &peers[1];
     let mut expected: Vec<String> = Vec::new();
@@ -106,6 +107,7 @@ fn flips_are_logged_once(zone: &str) {
         peer.healthy(healthy);
         nginx.wait_down(peer, !healthy);
         expected.push(line.to_owned());
+        wait_until(LIMIT, "the flip is logged", || logged().len() >= expected.len());
         // All workers learn of it and none says so again.
         nginx.tally(40, "backend");
         nginx.wait_row(peer, "stays as it is", |row| row.concurrent >= 6);

@@ -1,39 +1,55 @@
 //! One prober a peer, whatever happens to workers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::thread::sleep;
+use std::iter;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::mpsc;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use support::{check, process, servers, wait_until, Config, Nginx, Peer, LIMIT};
+use support::{check, patient, process, servers, wait_until, Config, Nginx, Peer, Request, LIMIT};
 
 const DELAY: u32 = 250;
-const TIMEOUT: u32 = 1000;
+/// Far more than a peer of a test ever takes.
+const TIMEOUT: u32 = 10_000;
 
 fn cluster(workers: usize, peers: &[Peer]) -> Nginx {
     let body = format!("{} {}", check(DELAY, TIMEOUT, 2), servers(peers));
     Nginx::start(&Config::new().workers(workers).upstream("backend", body))
 }
 
-/// Each peer's probes in a while, against the number of periods in it.
+/// Asserts that the next probes of a peer come once in `delay` ms, start to start.
+fn once_a_period(peer: &Peer, delay: u32, periods: usize) {
+    // What was sent before is not among them, however late the peer's threads are.
+    let start = Instant::now();
+    peer.settle();
+    let before = peer.probe_count();
+    wait_until(LIMIT * 2, "probes of many periods", || peer.probe_count() > before + periods);
+    let times = peer.probe_times().split_off(before);
+    let periods = start.elapsed().as_millis() / u128::from(delay);
+
+    // One at the begin of the time; and the first may have been late.
+    let count = times.len() as u128;
+    assert!(count <= periods + 2, "{count} probes in {periods} periods");
+    // What a probe takes is not added. A machine that stands still makes some gaps longer, not most.
+    let mut gaps: Vec<Duration> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    gaps.sort_unstable();
+    let usual = gaps[gaps.len() / 2];
+    assert!(usual < Duration::from_millis(u64::from(delay)) * 4 / 3, "{gaps:?}");
+}
+
+/// Each peer is probed once a period, whatever the number of workers.
 fn one_probe_a_period(workers: usize) {
     let peers = Peer::start_many(2);
     let nginx = cluster(workers, &peers);
     nginx.wait_row(&peers[0], "is probed", |row| row.concurrent >= 2);
     nginx.wait_row(&peers[1], "is probed", |row| row.concurrent >= 2);
 
-    // A period of observation, not a wait for something.
-    let start = Instant::now();
-    sleep(Duration::from_secs(6));
-    let end = Instant::now();
-    let periods = (end - start).as_millis() / u128::from(DELAY);
-
-    for peer in &peers {
-        let times = peer.probe_times();
-        let count = times.iter().filter(|&&at| at >= start && at < end).count() as u128;
-        assert!(count <= periods + 2, "{count} probes in {periods} periods");
-        // Start to start: what a probe takes is not added. A busy machine may cost some.
-        assert!(count >= periods * 3 / 4, "{count} probes in {periods} periods");
-    }
+    thread::scope(|scope| {
+        for peer in &peers {
+            scope.spawn(|| once_a_period(peer, DELAY, 24));
+        }
+    });
     let owners: BTreeSet<u32> = nginx.status().peers.iter().map(|row| row.owner_pid).collect();
     assert!(owners.iter().all(|owner| nginx.workers().contains(owner)), "{owners:?}");
 }
@@ -67,11 +83,8 @@ fn the_period_runs_from_start_to_start_also_at_a_slow_peer() {
     let nginx = Nginx::start(&Config::new().upstream("backend", body));
 
     nginx.wait_row(&peer, "is probed", |row| row.concurrent >= 2);
-    let start = Instant::now();
-    sleep(Duration::from_secs(6));
-    let count = peer.probe_times().iter().filter(|&&at| at >= start).count();
-    // Twelve periods of delay alone; seven and a half if the probe's time were added.
-    assert!((9..=14).contains(&count), "{count}");
+    // Eight fifths of that if the probe's time were added.
+    once_a_period(&peer, 500, 12);
 }
 
 #[test]
@@ -83,7 +96,6 @@ fn check_17_another_process_probes_soon_after_the_owner_was_killed() {
     for _ in 0..4 {
         let owner = nginx.wait_row(&peers[0], "has an owner", |row| row.owner_pid != 0).owner_pid;
         assert!(nginx.workers().contains(&owner), "{owner}");
-        let killed = Instant::now();
         nginx.kill9(owner);
         wait_until(LIMIT, "the owner is dead", || !process::is_alive(owner));
         let dead = Instant::now();
@@ -91,10 +103,10 @@ fn check_17_another_process_probes_soon_after_the_owner_was_killed() {
             peers[0].probe_times().last().is_some_and(|&at| at > dead)
         });
         let next = peers[0].probe_times().into_iter().find(|&at| at > dead).expect("a probe");
-        let allowed = u64::from(DELAY + TIMEOUT) + 1000;
-        // The second is for a machine that is busy with other tests.
-        let limit = Duration::from_millis(allowed) + Duration::from_secs(1);
-        assert!(next - killed <= limit, "after {:?}", next - killed);
+        // The delay, the timeout and a second are promised. A slow machine needs some seconds of that, and
+        // whoever waited for the end of a lease would need all of it.
+        let limit = Duration::from_millis(u64::from(DELAY + TIMEOUT) / 2);
+        assert!(next - dead <= limit, "after {:?}", next - dead);
 
         let row = nginx.wait_row(&peers[0], "has another owner", |row| {
             row.owner_pid != owner && nginx.workers().contains(&row.owner_pid)
@@ -118,7 +130,7 @@ fn check_18_fifty_kills_in_a_row_leave_no_lock_behind() {
     for round in 0..50 {
         let workers = nginx.workers();
         let victim = workers[round % workers.len()];
-        nginx.kill9(victim);
+        kill9_without_nginxs_lock(&mut nginx, victim);
         wait_until(LIMIT, "a worker in its place", || {
             nginx.workers().len() == 4 && !nginx.workers().contains(&victim)
         });
@@ -169,6 +181,36 @@ fn the_peers_are_shared_evenly_and_again_so_after_a_kill() {
         wait_until(LIMIT, "an even share again", || even(&nginx));
     }
     assert!(nginx.status().peers.iter().all(|row| row.failures == 0));
+}
+
+/// Kills a worker whenever it is, but not while it holds nginx's own lock of the upstream `zoned`: from
+/// that, nginx has no recovery.
+fn kill9_without_nginxs_lock(nginx: &mut Nginx, victim: u32) {
+    loop {
+        process::signal(victim, libc::SIGSTOP).expect("a worker");
+        wait_until(LIMIT, "the worker stands", || process::is_stopped(victim));
+        if is_served(nginx.address()) {
+            return nginx.kill9(victim);
+        }
+        process::signal(victim, libc::SIGCONT).expect("a worker");
+    }
+}
+
+/// Whether nginx's lock of `zoned` is free: one of a few requests is served. Each worker has its share of
+/// them, also one that stands still.
+fn is_served(to: SocketAddr) -> bool {
+    let (sender, served) = mpsc::channel();
+    for network in 0..8 {
+        let sender = sender.clone();
+        thread::spawn(move || {
+            let request = Request::get("/zoned/").from(Ipv4Addr::new(127, 0, network, 7));
+            // Whoever waits for the first may be gone.
+            let _ = sender.send(request.send(to).is_ok());
+        });
+    }
+    drop(sender);
+    let next = || served.recv_timeout(patient(Duration::from_secs(5))).ok();
+    iter::from_fn(next).any(|is_served| is_served)
 }
 
 /// No worker uses more than half a processor while nothing but a few probes goes on.

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use support::{check, servers, wait_until, Config, Nginx, Peer, Script, LIMIT};
 
+/// What a probe may take, and what lies between two of them, in milliseconds: longer than any limit here,
+/// so that an nginx that has ended has waited for neither, however slow the machine is.
+const LONG: u32 = 600_000;
+
 /// nginx whose every probe hangs, some of them before and some after a part of the answer.
 fn hung(config: &Config) -> (Nginx, Vec<Peer>) {
     let peers = Peer::start_many(6);
@@ -14,7 +18,7 @@ fn hung(config: &Config) -> (Nginx, Vec<Peer>) {
             _ => Script::endless("HTTP/1.1 200 OK\r\n", "X: y\r\n", Duration::from_millis(500)),
         });
     }
-    let check = format!("{} healthcheck_buffer 64k;", check(200, 60_000, 2));
+    let check = format!("{} healthcheck_buffer 64k;", check(200, LONG, 2));
     let nginx = Nginx::start(
         &config
             .clone()
@@ -28,8 +32,7 @@ fn hung(config: &Config) -> (Nginx, Vec<Peer>) {
 fn a_graceful_quit_waits_for_no_probe() {
     let (mut nginx, _peers) = hung(&Config::new().workers(3));
 
-    let took = nginx.quit_within(LIMIT);
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    nginx.quit_within(LIMIT);
     assert!(nginx.log_lines("open socket").is_empty());
 }
 
@@ -37,38 +40,37 @@ fn a_graceful_quit_waits_for_no_probe() {
 fn a_fast_shutdown_waits_for_no_probe() {
     let (mut nginx, _peers) = hung(&Config::new().workers(3));
 
-    let took = nginx.terminate_within(LIMIT);
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    nginx.terminate_within(LIMIT);
 }
 
 #[test]
 fn a_single_process_waits_for_no_probe() {
     let (mut nginx, _peers) = hung(&Config::new().single_process());
 
-    let took = nginx.quit_within(LIMIT);
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    nginx.quit_within(LIMIT);
     assert!(nginx.log_lines("open socket").is_empty());
 }
 
 #[test]
 fn a_quit_between_probes_is_as_quick() {
     let peers = Peer::start_many(4);
-    let body = format!("{} {}", check(60_000, 2_000, 2), servers(&peers));
+    let body = format!("{} {}", check(LONG, 2_000, 2), servers(&peers));
     let mut nginx = Nginx::start(&Config::new().workers(2).upstream("backend", body));
 
     nginx.wait_probed();
-    let took = nginx.quit_within(LIMIT);
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    nginx.quit_within(LIMIT);
 }
 
 #[test]
 fn a_quit_right_after_the_start_is_as_quick() {
     let peers = Peer::start_many(4);
-    let body = format!("{} {}", check(1_000, 2_000, 2), servers(&peers));
+    for peer in &peers {
+        peer.probes(Script::silent());
+    }
+    let body = format!("{} {}", check(LONG, LONG, 2), servers(&peers));
     for _ in 0..5 {
         let config = Config::new().workers(2).upstream("backend", body.clone());
         let mut nginx = Nginx::start(&config);
-        let took = nginx.quit_within(LIMIT);
-        assert!(took < Duration::from_secs(2), "{took:?}");
+        nginx.quit_within(LIMIT);
     }
 }

@@ -1,11 +1,10 @@
 //! Trouble of this machine is no verdict on a peer.
 
 use std::process::Command;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use support::{
-    check, holds_for, servers, skip, wait_until, Config, Nginx, Peer, Script, Step, LIMIT,
+    check, holds_for, servers, skip, spawn, wait_until, Config, Nginx, Peer, Script, Step, LIMIT,
 };
 
 #[test]
@@ -18,7 +17,9 @@ fn too_few_connections_are_no_reason_to_call_a_peer_sick() {
     }
     let body = format!("{} {}", check(1000, 5000, 1), servers(&peers));
     let events = "events { worker_connections 24; }";
-    let nginx = Nginx::start(&Config::new().main(events).upstream("backend", body));
+    let started = Instant::now();
+    // Nobody asks it anything: there may be no connection left for that.
+    let nginx = Nginx::launch(&Config::new().main(events).upstream("backend", body));
 
     wait_until(LIMIT, "trouble", || !nginx.log_lines("healthcheck: no free connection").is_empty());
     wait_until(LIMIT * 2, "every peer is probed in the end", || {
@@ -26,19 +27,26 @@ fn too_few_connections_are_no_reason_to_call_a_peer_sick() {
     });
     assert!(nginx.log_lines("is down").is_empty(), "{:#?}", nginx.log_lines("is down"));
     let lines = nginx.log_lines("healthcheck: no free connection");
-    assert_eq!(lines.len(), 1, "once a minute at most: {lines:#?}");
+    once_a_minute(&lines, started);
     assert!(lines[0].contains("[error]"), "{}", lines[0]);
 }
 
 #[test]
 fn too_few_descriptors_are_no_reason_to_call_a_peer_sick() {
+    let started = Instant::now();
     let (mut nginx, _peers) = with_too_few_descriptors(Script::silent());
     nginx.allow_in_log("Too many open files");
 
     wait_until(LIMIT, "trouble", || !nginx.log_lines("healthcheck: no socket").is_empty());
     holds_for(Duration::from_secs(3), "no peer is down", || nginx.log_lines("is down").is_empty());
-    let lines = nginx.log_lines("healthcheck: no socket");
-    assert_eq!(lines.len(), 1, "once a minute at most: {lines:#?}");
+    once_a_minute(&nginx.log_lines("healthcheck: no socket"), started);
+}
+
+/// A line, and one more for each further minute since nginx was started.
+#[track_caller]
+fn once_a_minute(lines: &[String], started: Instant) {
+    let most = 1 + usize::try_from(started.elapsed().as_secs() / 60).expect("a short time");
+    assert!((1..=most).contains(&lines.len()), "once a minute at most: {lines:#?}");
 }
 
 #[test]
@@ -46,12 +54,9 @@ fn a_lasting_shortage_leaves_no_peer_without_probes() {
     let (mut nginx, peers) = with_too_few_descriptors(Script::ok("fine"));
     nginx.allow_in_log("Too many open files");
 
-    let counts = || peers.iter().map(Peer::probe_count).collect::<Vec<_>>();
-    let start = Instant::now();
-    while start.elapsed() < LIMIT && counts().contains(&0) {
-        sleep(Duration::from_millis(50));
-    }
-    assert!(!counts().contains(&0), "probes of each peer in {LIMIT:?}: {:?}", counts());
+    wait_until(LIMIT * 2, "every peer is probed in the end", || {
+        peers.iter().all(|peer| peer.probe_count() > 0)
+    });
     assert!(nginx.log_lines("is down").is_empty());
 }
 
@@ -73,13 +78,14 @@ os.execvp(sys.argv[1], sys.argv[1:])
 #[test]
 fn too_few_ports_are_no_reason_to_call_a_peer_sick() {
     let own = ["unshare", "--net"];
-    let can = Command::new(own[0]).args([own[1], "true"]).output();
+    let can = spawn::output(Command::new(own[0]).args([own[1], "true"]));
     if !can.is_ok_and(|output| output.status.success()) {
         return skip("unshare may not make a network here");
     }
     let body = "server 127.0.0.1:20001; server 127.0.0.1:20002;";
     let config = Config::new().upstream("backend", format!("{} {body}", check(50, 200, 1)));
     let wrapper = [own[0], own[1], "python3", "-c", WITHOUT_PORTS];
+    let started = Instant::now();
     let mut nginx = Nginx::launch(&config.wrapper(wrapper));
 
     let lines = |text: &str| nginx.log_lines(text);
@@ -89,7 +95,8 @@ fn too_few_ports_are_no_reason_to_call_a_peer_sick() {
     let down = || !nginx.log_lines("127.0.0.1:20001 in upstream").is_empty();
     holds_for(Duration::from_secs(2), "no verdict", || !down());
     let lines = nginx.log_lines("healthcheck: no port for a probe of");
-    assert!(lines.len() == 1 && lines[0].contains("127.0.0.1:20001"), "{lines:#?}");
+    once_a_minute(&lines, started);
+    assert!(lines[0].contains("127.0.0.1:20001"), "{lines:#?}");
     nginx.quit_within(LIMIT);
 }
 
@@ -103,5 +110,6 @@ fn with_too_few_descriptors(answer: Script) -> (Nginx, Vec<Peer>) {
     let body = format!("{} {}", check(300, 60_000, 1), servers(&peers));
     let limit = "worker_rlimit_nofile 30; events { worker_connections 512; }";
 
-    (Nginx::start(&Config::new().main(limit).upstream("backend", body)), peers)
+    // Nobody asks it anything: there may be no descriptor left for that.
+    (Nginx::launch(&Config::new().main(limit).upstream("backend", body)), peers)
 }

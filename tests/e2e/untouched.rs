@@ -93,8 +93,10 @@ fn checks_come_and_go_with_reloads() {
         let before = nginx.row(&peer).probes;
         nginx.wait_row(&peer, "is probed", |row| row.probes >= before + 3);
         nginx.reload(&plain.clone().without_module());
+        peer.settle();
         let probes = peer.probe_count();
         assert_eq!(nginx.tally(20, "backend").with_status(200), 20);
+        peer.settle();
         assert_eq!(peer.probe_count(), probes, "nobody probes any more");
     }
 }

@@ -93,7 +93,7 @@ fn a_worker_through_reloads_is_clean() {
 #[test]
 fn a_worker_that_starts_and_stops_programs_while_requests_wait_is_clean() {
     let (supervisord, peers) = (ScriptedSupervisord::start(), Peer::start_many(2));
-    let limits = "supervisord_poll 500; supervisord_read_timeout 20s; queue 20 timeout=60s;";
+    let limits = "supervisord_poll 500; supervisord_read_timeout 60s; queue 20 timeout=120s;";
     let body = format!("supervisord {supervisord}; {limits} {}", servers(&peers));
     let config = Config::new().workers(1).upstream("backend", body).commands("backend");
     let Some(config) = under_valgrind(config) else { return };

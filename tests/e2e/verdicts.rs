@@ -30,9 +30,11 @@ fn check_02_a_peer_that_answers_500_twice_gets_no_requests() {
     let body = format!("{CHECK} {}", servers(&peers));
     let nginx = Nginx::start(&Config::new().workers(2).upstream("backend", body));
 
-    let row = nginx.wait_down(&peers[1], true);
+    // Of a verdict, another worker may see a part before the rest.
+    let row = nginx.wait_row(&peers[1], "is down", |row| row.down && row.failures >= 2);
     assert_eq!(row.status, "Non 200 HTTP status code");
-    assert!(row.last_down && row.failures >= 2, "{row:#?}");
+    assert!(row.last_down, "{row:#?}");
+    nginx.wait_logged("is down", 1);
     let tally = nginx.tally(100, "backend");
     assert_eq!((tally.at(&peers[0].to_string()), tally.with_status(200)), (100, 100));
     assert_eq!(tally.workers.len(), 2);
@@ -117,5 +119,6 @@ fn a_peer_that_answers_just_before_the_timeout_passes() {
     let rows = judge(&check(200, 3000, 2), [late]);
 
     assert_eq!(rows[0].code, "ok");
-    assert!(rows[0].latency_ms >= Some(700), "{rows:#?}");
+    // nginx's clock goes in steps of up to 10 ms.
+    assert!(rows[0].latency_ms >= Some(700 - 10), "{rows:#?}");
 }

@@ -1,10 +1,9 @@
 //! The shared memory grows with the configuration and keeps what it knows.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use support::swarm::Swarm;
-use support::{check, process, servers, wait_until, Config, Nginx, Peer, Script, LIMIT};
+use support::{check, process, servers, wait_until, Config, Nginx, Peer, LIMIT};
 
 /// An upstream of so many healthy peers and, in their midst, one of the test's own.
 fn body(swarm: &[SocketAddr], peer: &Peer) -> String {
@@ -31,6 +30,7 @@ fn health_survives_a_zone_that_grows_and_the_reloads_after_it() {
         |count: usize| config.clone().upstream("backend", body(&swarm.addresses()[..count], &peer));
     let mut nginx = Nginx::start(&of(2));
     nginx.wait_down(&peer, true);
+    nginx.wait_logged("is down", 1);
     let since = nginx.row(&peer).last_change;
     let sizes = |nginx: &Nginx| process::shared_mappings(nginx.pid());
     let small = sizes(&nginx);
@@ -70,8 +70,7 @@ fn a_worker_that_still_serves_from_the_old_zone_ends_in_peace() {
     nginx.wait_probed();
     let old = nginx.workers();
 
-    let slow = Script::pieces(&["", "HTTP/1.0 200 OK\r\n\r\nlate"], Duration::from_secs(3));
-    peer.requests(slow);
+    peer.hold_requests();
     let load = nginx.load(1, "backend");
     wait_until(LIMIT, "a request is under way", || peer.request_count() == 1);
     for count in [300, 300] {
@@ -81,6 +80,7 @@ fn a_worker_that_still_serves_from_the_old_zone_ends_in_peace() {
     assert!(process::is_alive(old[0]), "it has a request to finish");
     let probes = nginx.row(&peer).probes;
     nginx.wait_row(&peer, "is probed by the new workers", |row| row.probes >= probes + 2);
+    peer.release_requests();
     wait_until(LIMIT, "it ends", || !process::is_alive(old[0]));
     let samples = load.stop();
     assert_eq!(samples[0].status, Some(200));

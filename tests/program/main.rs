@@ -11,11 +11,12 @@
 //! exit MS         exits with 3 that long after it listens
 //! linger MS       from SIGTERM until it exits
 //! sick            answers probes with 500; read for each of them
+//! release         answers requests for `/held`; read again and again while there are any
 //! orphan          lives on without its parent
 //! ```
 //!
-//! A request for `/wait/MS` is answered after that time, `/hc` is a probe, and all else is answered
-//! at once.
+//! A request for `/wait/MS` is answered after that time, `/held` once the file says so, `/hc` is a
+//! probe, and all else is answered at once.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -134,6 +135,9 @@ fn answer<S: Read + Write>(stream: S, name: &str, path: &Path) -> std::io::Resul
     let wait = target.split("/wait/").nth(1).and_then(|rest| rest.split(['?', '/']).next());
     if let Some(milliseconds) = wait.and_then(|text| text.parse().ok()) {
         thread::sleep(Duration::from_millis(milliseconds));
+    }
+    while target == "/held" && Options::read(path).value("release").is_none() {
+        thread::sleep(Duration::from_millis(5));
     }
     let sick = target == "/hc" && Options::read(path).value("sick").is_some();
     let status = if sick { "500 Sick" } else { "200 OK" };

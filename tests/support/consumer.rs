@@ -9,6 +9,7 @@ use std::sync::{Mutex, OnceLock};
 
 use crate::balancer;
 use crate::environment::Environment;
+use crate::spawn;
 
 /// A dynamic module of nginx out of tests/consumers.
 #[derive(Clone, Debug)]
@@ -87,12 +88,12 @@ fn compile(name: &str) -> Consumer {
         "exec cc {flags} -Wextra -fPIC -shared -DNGX_HTTP_HEALTHCHECK=1 \
          -DNGX_SUPERVISORD_MODULE=1 {includes} -I \"$1\" -o \"$2\" \"$3\" \"$4\""
     );
-    let output = Command::new("sh")
+    let mut command = Command::new("sh");
+    command
         .args(["-c".as_ref(), script.as_ref(), "cc".as_ref(), checkout.join("src/abi").as_os_str()])
         .args([&new, &source, &tables])
-        .current_dir(tree)
-        .output()
-        .expect("a shell");
+        .current_dir(tree);
+    let output = spawn::output(&mut command).expect("a shell");
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{} does not compile: {text}", source.display());
     fs::remove_file(tables).expect("the file is ours");

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use crate::spawn;
+
 /// The nginx under test and the module built for it.
 #[derive(Debug)]
 pub struct Environment {
@@ -40,7 +42,7 @@ impl Environment {
         ENVIRONMENT.get_or_init(|| {
             let nginx = PathBuf::from(variable("TEST_NGINX"));
             let path = |text: String| (!text.is_empty()).then(|| absolute(Path::new(&text)));
-            let output = Command::new(&nginx).arg("-V").output().expect("nginx -V starts");
+            let output = spawn::output(Command::new(&nginx).arg("-V")).expect("nginx -V starts");
 
             let tree = env::var("TEST_NGINX_TREE").unwrap_or_default();
             let around = nginx.parent().and_then(Path::parent).map(Path::to_owned);

@@ -3,6 +3,7 @@
 //! Threads and blocking sockets only, loopback only. It knows the directives' names and the shape
 //! of the status pages, and nothing of how the module works.
 
+mod arrival;
 pub mod balancer;
 pub mod command;
 pub mod config;
@@ -21,6 +22,7 @@ pub mod random;
 pub mod rpc;
 pub mod script;
 pub mod scripted_supervisord;
+pub mod spawn;
 pub mod status;
 pub mod supervisord;
 pub mod swarm;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use crate::port::Port;
+use crate::spawn;
 
 /// Where something listens.
 #[derive(Clone, Debug)]
@@ -39,20 +40,23 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Listens there. `serve` gets each connection, and a flag that goes off when it shall end.
-    pub(crate) fn start<F>(place: &Place, serve: F) -> Listener
+    /// Listens there. `admit` sees each connection in the order in which they are accepted; `serve` gets
+    /// it in a thread of its own, with a flag that goes off when it shall end and what `admit` returned.
+    pub(crate) fn start<A, T, F>(place: &Place, admit: A, serve: F) -> Listener
     where
-        F: Fn(TcpStream, Arc<AtomicBool>) + Send + Sync + 'static,
+        A: Fn(&TcpStream) -> T + Send + 'static,
+        T: Send + 'static,
+        F: Fn(TcpStream, Arc<AtomicBool>, T) + Send + Sync + 'static,
     {
         let listener = match place {
-            Place::Tcp(port) => OwnedFd::from(TcpListener::bind(port.address()).expect("the port")),
+            Place::Tcp(port) => OwnedFd::from(port.listen().expect("the port")),
             Place::Unix(path) => OwnedFd::from(UnixListener::bind(path).expect("the path")),
         };
         let (wake, woken) = UnixStream::pair().expect("a pair of sockets");
         let alive = Arc::new(AtomicBool::new(true));
         let thread = {
             let alive = Arc::clone(&alive);
-            thread::spawn(move || accept_all(&listener, &woken, &alive, &Arc::new(serve)))
+            thread::spawn(move || accept_all(listener, &woken, &alive, &admit, &Arc::new(serve)))
         };
 
         Listener { place: place.clone(), alive, wake, thread }
@@ -68,23 +72,40 @@ impl Listener {
     /// Closes the listener and waits until all connections have ended.
     pub(crate) fn stop(self) {
         self.tell_to_stop();
-        self.thread.join().expect("the listening thread");
-        if let Place::Unix(path) = &self.place {
-            fs::remove_file(path).expect("the socket's file");
+        let ended = self.thread.join();
+        let removed = match &self.place {
+            Place::Unix(path) => fs::remove_file(path),
+            Place::Tcp(_) => Ok(()),
+        };
+        // A test that fails says why itself.
+        if !thread::panicking() {
+            ended.expect("the listening thread");
+            removed.expect("the socket's file");
         }
     }
 }
 
-fn accept_all<F>(listener: &OwnedFd, woken: &UnixStream, alive: &Arc<AtomicBool>, serve: &Arc<F>)
-where
-    F: Fn(TcpStream, Arc<AtomicBool>) + Send + Sync + 'static,
+fn accept_all<A, T, F>(
+    listener: OwnedFd,
+    woken: &UnixStream,
+    alive: &Arc<AtomicBool>,
+    admit: &A,
+    serve: &Arc<F>,
+) where
+    A: Fn(&TcpStream) -> T,
+    T: Send + 'static,
+    F: Fn(TcpStream, Arc<AtomicBool>, T) + Send + Sync + 'static,
 {
     let mut connections = Vec::new();
 
-    while let Some(stream) = accept(listener, woken) {
-        let (alive, serve) = (Arc::clone(alive), Arc::clone(serve));
-        connections.push(thread::spawn(move || serve(stream, alive)));
+    while let Some(stream) = accept(&listener, woken) {
+        let (alive, serve, admitted) = (Arc::clone(alive), Arc::clone(serve), admit(&stream));
+        connections.push(thread::spawn(move || serve(stream, alive, admitted)));
         connections.retain(|connection| !connection.is_finished());
+    }
+    {
+        let _closing = spawn::closing();
+        drop(listener);
     }
     for connection in connections {
         connection.join().expect("the connection's thread");

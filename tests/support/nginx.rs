@@ -1,7 +1,6 @@
 //! A real nginx, started and ended by a test.
 
 use std::fs::{self, File};
-use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -14,10 +13,13 @@ use crate::environment::Environment;
 use crate::http::Request;
 use crate::port::Port;
 use crate::process::{self, Process};
+use crate::spawn;
 use crate::valgrind;
 use crate::wait::{patient, wait_for, wait_until, LIMIT};
 
 mod ask;
+
+pub use crate::spawn::end_with_the_test;
 
 /// A running nginx. It ends with the value; a failed test prints its error log.
 #[derive(Debug)]
@@ -88,11 +90,11 @@ impl Nginx {
         let dir = directory();
         let path = dir.path().join("nginx.conf");
         fs::write(&path, config.render(dir.path(), 0)).expect("a file in the directory");
-        let output = Command::new(&Environment::get().nginx)
+        let mut command = Command::new(&Environment::get().nginx);
+        command
             .args(["-t".as_ref(), "-p".as_ref(), dir.path().as_os_str()])
-            .args(["-c".as_ref(), path.as_os_str()])
-            .output()
-            .expect("nginx starts");
+            .args(["-c".as_ref(), path.as_os_str()]);
+        let output = spawn::output(&mut command).expect("nginx starts");
         let log = fs::read(dir.path().join("error.log")).unwrap_or_default();
 
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -140,11 +142,11 @@ impl Nginx {
     /// Kills a child at once.
     pub fn kill9(&mut self, pid: u32) {
         self.allow_in_log(&format!("process {pid} exited on signal 9"));
+        // nginx takes the lock of a shared memory from a dead worker, and says so.
+        self.allow_in_log(&format!("was locked by {pid}"));
         process::signal(pid, libc::SIGKILL).expect("a process to kill");
     }
 
-    /// The answer to a GET.
-    #[track_caller]
     /// All of the error log.
     pub fn error_log(&self) -> String {
         let bytes = fs::read(self.dir().join("error.log")).unwrap_or_default();
@@ -155,6 +157,14 @@ impl Nginx {
     pub fn log_lines(&self, text: &str) -> Vec<String> {
         let log = self.error_log();
         log.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+    }
+
+    /// Waits until the error log has so many lines with a text in them, and returns them. Another
+    /// process's page may show what happened before the line is written.
+    #[track_caller]
+    pub fn wait_logged(&self, text: &str, count: usize) -> Vec<String> {
+        let what = format!("{count} times {text:?} in the error log");
+        wait_for(LIMIT, &what, || Some(self.log_lines(text)).filter(|lines| lines.len() >= count))
     }
 
     /// Lets lines with this text pass although they are of a level that no test expects.
@@ -172,8 +182,9 @@ impl Nginx {
         let old = if self.single { Vec::new() } else { self.children() };
         self.signal_reload(config);
         self.await_generation(limit);
+        // Of those that the master has not asked for yet it still has descriptors.
         wait_until(limit, "the old workers are gone", || {
-            old.iter().all(|child| !process::is_alive(child.pid))
+            old.iter().all(|child| !process::exists(child.pid))
         });
         self.await_workers(limit, config);
     }
@@ -233,7 +244,7 @@ impl Nginx {
         let text = text.replace("@DIR@", &dir.path().display().to_string());
         fs::write(&conf, text).expect("a file in the directory");
         let wrapper = wrapper(config);
-        let child = command(&wrapper, dir.path(), &conf).spawn().expect("nginx starts");
+        let child = spawn::spawn(&mut command(&wrapper, dir.path(), &conf)).expect("nginx starts");
 
         Nginx {
             child,
@@ -268,8 +279,8 @@ impl Nginx {
         process::signal(self.pid(), signal).expect("nginx lives");
         let status = wait_for(limit, "nginx ends", || {
             // A signal right before epoll_wait() is seen with the next event, of which there may be
-            // none; under valgrind that moment is long.
-            if self.wrapped && start.elapsed() > Duration::from_secs(2) {
+            // none; under valgrind that moment is long. Workers are told by their master in another way.
+            if (self.wrapped || self.single) && start.elapsed() > Duration::from_secs(2) {
                 let _ = TcpStream::connect(self.address());
             }
             self.exit_status()
@@ -360,19 +371,6 @@ fn command(wrapper: &[String], dir: &Path, conf: &Path) -> Command {
     // SAFETY: `prctl` is a plain system call, allowed between fork and exec.
     unsafe { command.pre_exec(end_with_the_test) };
     command
-}
-
-/// Has the OS end a child when the test's thread goes without doing so; called between fork and exec.
-///
-/// # Errors
-/// Those of `prctl`.
-pub fn end_with_the_test() -> io::Result<()> {
-    // SAFETY: no pointers.
-    if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) } == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
 }
 
 fn directory() -> tempfile::TempDir {

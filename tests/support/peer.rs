@@ -1,15 +1,16 @@
 //! A scripted peer: a listener whose behaviour a test changes while it runs.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
 use crate::listener::{Listener, Place};
-use crate::port::Port;
+use crate::port::{connect_known, Port};
 use crate::script::Script;
+use crate::wait::{wait_until, LIMIT};
 use crate::wire::Wire;
 
 mod connection;
@@ -29,8 +30,11 @@ pub struct Peer {
 /// What a peer saw.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// When the head of the request was complete.
+    /// When the head of the request was complete, by the OS's own record.
     pub at: Instant,
+    /// Right before the last bytes of the answer were sent: nobody had them sooner. Without any, the
+    /// same as `ended`; `None` until then.
+    pub answered: Option<Instant>,
     /// When the peer was done with it; `None` until then.
     pub ended: Option<Instant>,
     /// All bytes that had come by then.
@@ -53,8 +57,14 @@ struct State {
     queue: VecDeque<Script>,
     /// Whether a probe without an answer in the queue waits for one.
     held: bool,
+    /// Whether other requests wait.
+    requests_held: bool,
     seen: Vec<Seen>,
-    accepted: Vec<Instant>,
+    accepted: usize,
+    /// Connections of which nothing has been read yet, by their numbers.
+    unread: BTreeSet<usize>,
+    /// Those of [`Peer::settle`] to come, by the addresses that they come from.
+    marks: Vec<SocketAddr>,
 }
 
 impl Peer {
@@ -127,6 +137,36 @@ impl Peer {
         self
     }
 
+    /// Leaves every other request from now on without an answer until [`Peer::release_requests`].
+    pub fn hold_requests(&self) -> &Peer {
+        self.state().requests_held = true;
+        self
+    }
+
+    /// Answers all other requests that are held, and those to come.
+    pub fn release_requests(&self) -> &Peer {
+        self.state().requests_held = false;
+        self.shared.changed.notify_all();
+        self
+    }
+
+    /// Waits until the peer has seen all that was sent to it so far: its threads may be late.
+    ///
+    /// # Panics
+    /// If it is on a unix socket or does not listen.
+    pub fn settle(&self) {
+        let Place::Tcp(port) = &self.place else { panic!("{self}: no TCP peer") };
+        let any = SocketAddr::new(port.address().ip(), 0);
+        let known = |address| self.state().marks.push(address);
+        // Connections are accepted in their order.
+        let _mark = connect_known(any, port.address(), LIMIT, known).expect("the peer listens");
+        wait_until(LIMIT, "the peer has accepted all", || self.state().marks.is_empty());
+        let end = self.state().accepted;
+        wait_until(LIMIT, "the peer has read all", || {
+            self.state().unread.first().is_none_or(|&number| number >= end)
+        });
+    }
+
     /// Probes seen so far.
     pub fn probe_count(&self) -> usize {
         self.state().seen.iter().filter(|seen| seen.probe).count()
@@ -139,7 +179,7 @@ impl Peer {
 
     /// Connections accepted so far.
     pub fn connection_count(&self) -> usize {
-        self.state().accepted.len()
+        self.state().accepted
     }
 
     /// All requests so far, in order.
@@ -149,7 +189,12 @@ impl Peer {
 
     /// When each probe so far arrived, in order.
     pub fn probe_times(&self) -> Vec<Instant> {
-        self.state().seen.iter().filter(|seen| seen.probe).map(|seen| seen.at).collect()
+        let state = self.state();
+        let mut times: Vec<Instant> =
+            state.seen.iter().filter(|seen| seen.probe).map(|seen| seen.at).collect();
+        // Each has been recorded by a thread of its own.
+        times.sort_unstable();
+        times
     }
 
     /// Closes the listener and all connections; the port stays reserved and refuses.
@@ -175,8 +220,11 @@ impl Peer {
                 request: Script::ok("served"),
                 queue: VecDeque::new(),
                 held: false,
+                requests_held: false,
                 seen: Vec::new(),
-                accepted: Vec::new(),
+                accepted: 0,
+                unread: BTreeSet::new(),
+                marks: Vec::new(),
             }),
             changed: Condvar::new(),
         });
@@ -209,17 +257,51 @@ impl Shared {
     }
 }
 
-fn listen(place: &Place, shared: &Arc<Shared>) -> Listener {
-    let shared = Arc::clone(shared);
+impl State {
+    /// The number of a connection that has just been accepted; `None` for one of [`Peer::settle`].
+    fn admit(&mut self, stream: &TcpStream) -> Option<usize> {
+        let from = stream.peer_addr().ok();
+        if let Some(mark) = self.marks.iter().position(|mark| Some(*mark) == from) {
+            self.marks.swap_remove(mark);
+            return None;
+        }
+        self.accepted += 1;
+        self.unread.insert(self.accepted - 1);
+        Some(self.accepted - 1)
+    }
 
-    Listener::start(place, move |stream, alive| {
-        shared.state().accepted.push(Instant::now());
-        Connection::new(Wire::new(stream, alive), Arc::clone(&shared)).serve();
+    /// What to do with a request; `None` while it is held.
+    fn script(&mut self, probe: bool) -> Option<Script> {
+        if !probe {
+            return (!self.requests_held).then(|| self.request.clone());
+        }
+        let queued = self.queue.pop_front();
+        queued.or_else(|| (!self.held).then(|| self.probe.clone()))
+    }
+}
+
+impl Seen {
+    fn end(&mut self) {
+        let now = Instant::now();
+        self.answered.get_or_insert(now);
+        self.ended = Some(now);
+    }
+}
+
+fn listen(place: &Place, shared: &Arc<Shared>) -> Listener {
+    let (admitting, shared) = (Arc::clone(shared), Arc::clone(shared));
+    let admit = move |stream: &TcpStream| admitting.state().admit(stream);
+
+    Listener::start(place, admit, move |stream, alive, number| {
+        if let Some(number) = number {
+            Connection::new(Wire::new(stream, alive), Arc::clone(&shared), number).serve();
+        }
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::thread;
 
     use super::*;
@@ -256,9 +338,46 @@ mod tests {
 
         let address = port.address();
         let client = thread::spawn(move || Request::get("/hc").send(address));
-        crate::wait::wait_until(crate::LIMIT, "a probe", || peer.probe_count() == 1);
+        wait_until(LIMIT, "a probe", || peer.probe_count() == 1);
         assert!(!client.is_finished());
         peer.next_probes([Script::status(204, "")]);
         assert_eq!(client.join().expect("a client").expect("an answer").status, 204);
+    }
+
+    #[test]
+    fn a_held_request_is_answered_when_the_test_says_so() {
+        let peer = Peer::start();
+        let Place::Tcp(port) = &peer.place else { panic!("a TCP peer") };
+        peer.hold_requests();
+
+        let address = port.address();
+        let client = thread::spawn(move || Request::get("/").send(address));
+        wait_until(LIMIT, "a request", || peer.request_count() == 1);
+        assert!(!client.is_finished() && peer.seen()[0].answered.is_none());
+        peer.release_requests();
+        assert_eq!(client.join().expect("a client").expect("an answer").status, 200);
+        let seen = &peer.seen()[0];
+        assert!(seen.answered.is_some_and(|answered| answered >= seen.at));
+    }
+
+    #[test]
+    fn a_settled_peer_has_seen_all_and_counts_nothing_of_that() {
+        let peer = Peer::start();
+        let Place::Tcp(port) = &peer.place else { panic!("a TCP peer") };
+        let clients: Vec<TcpStream> = (0..50)
+            .map(|_| {
+                let mut client = TcpStream::connect(port.address()).expect("the peer listens");
+                client.write_all(b"GET /hc HTTP/1.0\r\n\r\n").expect("a connection");
+                client
+            })
+            .collect();
+        // One that says nothing, and goes.
+        drop(TcpStream::connect(port.address()).expect("the peer listens"));
+
+        peer.settle();
+        assert_eq!((peer.probe_count(), peer.connection_count()), (50, 51));
+        drop(clients);
+        peer.settle();
+        assert_eq!((peer.probe_count(), peer.connection_count()), (50, 51));
     }
 }

@@ -1,11 +1,13 @@
 //! Ports from the OS that stay reserved for as long as a test wants them.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A reserved TCP port: a socket that is bound and does not listen.
 ///
@@ -15,7 +17,28 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Port {
     address: SocketAddr,
-    _socket: OwnedFd,
+    /// `None` once it is dropped.
+    socket: Option<OwnedFd>,
+}
+
+/// How long a port stays reserved when its test wants it no longer: that test's nginx may go on for a
+/// moment, and shall not probe the peer of another test.
+const REST: Duration = Duration::from_secs(20);
+
+/// So many ports rest at most.
+const RESTING: usize = 300;
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        static RESTS: Mutex<VecDeque<(Instant, OwnedFd)>> = Mutex::new(VecDeque::new());
+
+        let (Some(socket), now) = (self.socket.take(), Instant::now()) else { return };
+        let mut rests = RESTS.lock().unwrap_or_else(PoisonError::into_inner);
+        rests.push_back((now, socket));
+        while rests.len() > RESTING || rests.front().is_some_and(|(at, _)| now - *at > REST) {
+            rests.pop_front();
+        }
+    }
 }
 
 impl Port {
@@ -43,7 +66,7 @@ impl Port {
         let socket = stream_socket(&address)?;
         bind(&socket, &address)?;
 
-        Ok(Port { address: local_address(&socket)?, _socket: socket })
+        Ok(Port { address: local_address(&socket)?, socket: Some(socket) })
     }
 
     /// Listens with room for a single connection that nobody has accepted: further ones wait until
@@ -62,6 +85,14 @@ impl Port {
         }
     }
 
+    /// Listens with a longer queue than std's: who accepts may stand still for a while.
+    ///
+    /// # Errors
+    /// Those of `bind` and `listen`.
+    pub(crate) fn listen(&self) -> io::Result<TcpListener> {
+        listen(self.address)
+    }
+
     /// Address and port.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -74,13 +105,41 @@ impl fmt::Display for Port {
     }
 }
 
+/// A listener with a longer queue than std's.
+///
+/// # Errors
+/// Those of `bind` and `listen`.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    // SAFETY: no pointers; the socket is open.
+    if unsafe { libc::listen(listener.as_raw_fd(), 4096) } == 0 {
+        Ok(listener)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Connects from a loopback address of choice, so that ip_hash sees several clients.
 ///
 /// # Errors
 /// Those of `socket`, `bind` and `connect`.
 pub fn connect_from(source: Ipv4Addr, to: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    connect_known(SocketAddr::new(IpAddr::V4(source), 0), to, limit, |_| {})
+}
+
+/// Connects from an address, and says which it is before the other side can know.
+///
+/// # Errors
+/// Those of `socket`, `bind` and `connect`.
+pub(crate) fn connect_known(
+    source: SocketAddr,
+    to: SocketAddr,
+    limit: Duration,
+    known: impl FnOnce(SocketAddr),
+) -> io::Result<TcpStream> {
     let socket = stream_socket(&to)?;
-    bind(&socket, &SocketAddr::new(IpAddr::V4(source), 0))?;
+    bind(&socket, &source)?;
+    known(local_address(&socket)?);
 
     let (to, length) = raw_address(&to);
     let stream = TcpStream::from(socket);
@@ -202,6 +261,16 @@ mod tests {
         assert!(TcpStream::connect(port.address()).is_err());
         let _listener = TcpListener::bind(port.address()).expect("the port is shared");
         assert!(TcpStream::connect(port.address()).is_ok());
+    }
+
+    #[test]
+    fn a_port_that_is_wanted_no_longer_is_given_to_nobody_for_a_while() {
+        let dropped = Port::reserve().address();
+        let others: Vec<Port> = (0..100).map(|_| Port::reserve()).collect();
+
+        assert!(others.iter().all(|other| other.address() != dropped));
+        assert!(TcpStream::connect(dropped).is_err());
+        assert!(Port::reserve_exactly(dropped).is_ok());
     }
 
     #[test]

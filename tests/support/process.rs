@@ -31,6 +31,11 @@ pub fn is_alive(pid: u32) -> bool {
     stat(pid).is_some_and(|stat| stat.state != 'Z')
 }
 
+/// Whether there is such a process, be it a zombie that its parent has not asked for yet.
+pub fn exists(pid: u32) -> bool {
+    stat(pid).is_some()
+}
+
 /// Whether a signal has stopped the process.
 pub fn is_stopped(pid: u32) -> bool {
     stat(pid).is_some_and(|stat| stat.state == 'T')

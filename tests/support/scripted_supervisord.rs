@@ -295,7 +295,8 @@ impl State {
 fn listen(place: &Place, shared: &Arc<Shared>) -> Listener {
     let shared = Arc::clone(shared);
 
-    Listener::start(place, move |stream, alive| serve(Wire::new(stream, alive), &shared))
+    let serve = move |stream, alive, ()| serve(Wire::new(stream, alive), &shared);
+    Listener::start(place, |_| {}, serve)
 }
 
 /// One call: supervisord closes the connection after its answer.
@@ -307,7 +308,7 @@ fn serve(mut wire: Wire, shared: &Shared) {
     match shared.choose(&call, &wire) {
         None => {}
         Some(Reply::Script(script)) => {
-            wire.run(&script);
+            wire.run(&script, || {});
         }
         Some(Reply::Fault(code)) => {
             wire.send(&answer::whole(&answer::fault(code, &call)));

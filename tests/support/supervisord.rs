@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::environment::Environment;
-use crate::nginx::end_with_the_test;
 use crate::port::Port;
 use crate::process;
 use crate::rpc::{Client, Fault};
+use crate::spawn::{self, end_with_the_test};
 use crate::wait::{wait_for, wait_until, LIMIT};
 
 mod program;
@@ -270,7 +270,7 @@ impl Supervisord {
             .process_group(0);
         // SAFETY: `prctl` is a plain system call, allowed between fork and exec.
         unsafe { command.pre_exec(end_with_the_test) };
-        let mut child = command.spawn().expect("supervisord starts");
+        let mut child = spawn::spawn(&mut command).expect("supervisord starts");
 
         wait_for(LIMIT, "supervisord answers", || {
             if let Some(status) = child.try_wait().expect("a child of ours") {

@@ -3,7 +3,6 @@
 use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
@@ -14,11 +13,15 @@ mod server;
 
 use server::{Order, Server};
 
+use crate::port::Port;
+
 /// Peers on the addresses 127.1.x.y, all on one port. Every request gets an answer and a close;
 /// a request whose path begins with [`crate::peer::PROBE_PATH`] is a probe.
 #[derive(Debug)]
 pub struct Swarm {
     addresses: Vec<SocketAddr>,
+    /// Keeps the port from other swarms, also while peers of this one are dead.
+    _port: Port,
     records: Arc<Mutex<Vec<Record>>>,
     orders: Sender<Order>,
     wake: UnixStream,
@@ -58,7 +61,7 @@ pub struct Record {
 pub struct Asked {
     /// When its connection was accepted.
     pub accepted: Instant,
-    /// When the head of its request was complete.
+    /// When the head of its request was complete, by the OS's own record.
     pub asked: Instant,
 }
 
@@ -70,14 +73,15 @@ impl Swarm {
     pub fn start(count: u16) -> Swarm {
         crate::port::raise_open_files();
         let (listeners, port) = listen(count);
-        let addresses = (0..count).map(|index| address(index, port)).collect::<Vec<_>>();
+        let number = port.address().port();
+        let addresses = (0..count).map(|index| address(index, number)).collect::<Vec<_>>();
         let records = Arc::new(Mutex::new(vec![Record::default(); addresses.len()]));
         let (orders, inbox) = mpsc::channel();
         let (wake, woken) = UnixStream::pair().expect("a pair of sockets");
         let server = Server::new(listeners, Arc::clone(&records), inbox, woken);
         let thread = Some(thread::spawn(move || server.run()));
 
-        Swarm { addresses, records, orders, wake, thread }
+        Swarm { addresses, _port: port, records, orders, wake, thread }
     }
 
     /// Where the peers listen.
@@ -98,6 +102,13 @@ impl Swarm {
         let (done, since) = mpsc::channel();
         self.order(Order::Behave { peers, mode, done });
         since.recv().expect("the swarm's thread")
+    }
+
+    /// Waits until the peers have seen all that was sent to them so far: their thread may be late.
+    pub fn settle(&self) {
+        let (done, settled) = mpsc::channel();
+        self.order(Order::Settle { done });
+        settled.recv().expect("the swarm's thread");
     }
 
     /// Has one of them answer its probes with 200 or 500 from now on.
@@ -153,14 +164,14 @@ pub fn address(index: u16, port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 1, high, low)), port)
 }
 
-fn listen(count: u16) -> (Vec<TcpListener>, u16) {
+fn listen(count: u16) -> (Vec<TcpListener>, Port) {
     let attempt =
         |port| (0..count).map(|index| listener(address(index, port))).collect::<Result<_, _>>();
 
     for _ in 0..20 {
-        let first = TcpListener::bind("127.1.255.255:0").expect("a free port");
-        let port = first.local_addr().expect("an address").port();
-        match attempt(port) {
+        let ip = IpAddr::V4(Ipv4Addr::new(127, 1, 255, 255));
+        let port = Port::reserve_at(ip).expect("a free port");
+        match attempt(port.address().port()) {
             Ok(listeners) => return (listeners, port),
             Err(error) if error.kind() == ErrorKind::AddrInUse => {}
             Err(error) => panic!("a listener: {error}"),
@@ -169,19 +180,17 @@ fn listen(count: u16) -> (Vec<TcpListener>, u16) {
     panic!("no port is free on {count} addresses");
 }
 
-/// A listener that does not block, with a longer queue than std's.
+/// A listener that does not block.
 fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
-    // SAFETY: no pointers; the socket is open.
-    if unsafe { libc::listen(listener.as_raw_fd(), 4096) } != 0 {
-        return Err(std::io::Error::last_os_error());
-    }
+    let listener = crate::port::listen(address)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+
     use super::*;
     use crate::http::Request;
 
@@ -193,6 +202,23 @@ mod tests {
             assert_eq!(Request::get("/hc").send(address).expect("an answer").text(), "fine");
         }
         assert!(swarm.times().iter().all(|times| times.len() == 1));
+    }
+
+    #[test]
+    fn a_settled_swarm_has_seen_all() {
+        let swarm = Swarm::start(3);
+        let ask = |round: usize| {
+            let mut client =
+                TcpStream::connect(swarm.addresses()[round % 3]).expect("the peer listens");
+            client.write_all(b"GET /hc HTTP/1.0\r\n\r\n").expect("a connection");
+            client
+        };
+
+        for round in 1..=30 {
+            let _clients: Vec<TcpStream> = (0..30).map(ask).collect();
+            swarm.settle();
+            assert!(swarm.times().iter().all(|times| times.len() == round * 10));
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::environment::{skip, Environment};
 use crate::nginx::Nginx;
+use crate::spawn;
 
 /// A limit for waiting: everything is some thirty times slower.
 pub const SLOW: Duration = Duration::from_secs(120);
@@ -34,7 +35,7 @@ pub(crate) fn is_wanted() -> bool {
 
 /// A configuration that runs under valgrind; `None`, with a remark, where it cannot.
 pub fn under_valgrind(config: Config) -> Option<Config> {
-    let found = Command::new("valgrind").arg("--version").output();
+    let found = spawn::output(Command::new("valgrind").arg("--version"));
     if !found.is_ok_and(|output| output.status.success()) {
         skip("valgrind is not installed");
         return None;

@@ -43,10 +43,12 @@ pub fn wait_for<T>(limit: Duration, what: &str, mut attempt: impl FnMut() -> Opt
     let (start, limit) = (Instant::now(), patient(limit));
 
     loop {
+        // This thread may stand still: the last attempt is one that began when the time was over.
+        let is_last = start.elapsed() >= limit;
         if let Some(value) = attempt() {
             return value;
         }
-        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        assert!(!is_last, "not within {limit:?}: {what}");
         sleep(STEP);
     }
 }
@@ -59,8 +61,14 @@ pub fn wait_for<T>(limit: Duration, what: &str, mut attempt: impl FnMut() -> Opt
 pub fn holds_for(period: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
 
-    while start.elapsed() < period {
-        assert!(condition(), "after {:?} no longer true: {what}", start.elapsed());
+    loop {
+        let holds = condition();
+        // This thread may stand still: what is seen after the period says nothing of it.
+        let elapsed = start.elapsed();
+        if elapsed >= period {
+            return;
+        }
+        assert!(holds, "after {elapsed:?} no longer true: {what}");
         sleep(STEP);
     }
 }

@@ -1,6 +1,7 @@
 //! One accepted connection, and what scripts do with it.
 
 use std::io::{Error, ErrorKind, Read, Write};
+use std::mem::ManuallyDrop;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,14 +9,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::arrival::arrived;
 use crate::script::{Script, Step};
+use crate::spawn;
 
 /// How often a waiting connection looks whether the test is over.
 pub(crate) const SLICE: Duration = Duration::from_millis(20);
 
 /// A connection that ends with the other side or with its listener.
 pub(crate) struct Wire {
-    stream: TcpStream,
+    stream: ManuallyDrop<TcpStream>,
     alive: Arc<AtomicBool>,
 }
 
@@ -33,7 +36,12 @@ impl Wire {
         stream.set_read_timeout(Some(SLICE)).expect("a timeout above zero");
         stream.set_write_timeout(Some(SLICE)).expect("a timeout above zero");
 
-        Wire { stream, alive }
+        Wire { stream: ManuallyDrop::new(stream), alive }
+    }
+
+    /// When what was read last had come, however late this thread was.
+    pub(crate) fn arrived(&self) -> Instant {
+        arrived(&*self.stream)
     }
 
     /// All bytes up to the end of a request's head, and what came with it; `None` once there is no
@@ -69,9 +77,16 @@ impl Wire {
         }
     }
 
-    /// Does all that a script says.
-    pub(crate) fn run(&mut self, script: &Script) -> After {
-        for step in &script.0 {
+    /// Does all that a script says. `on_last` is called right before the last bytes are sent, while
+    /// nobody can have them yet; of a script that sends none, never.
+    pub(crate) fn run(&mut self, script: &Script, on_last: impl FnOnce()) -> After {
+        let last = script.0.iter().rposition(|step| matches!(step, Step::Send(_)));
+        let mut on_last = Some(on_last);
+
+        for (index, step) in script.0.iter().enumerate() {
+            if let Some(on_last) = on_last.take_if(|_| last == Some(index)) {
+                on_last();
+            }
             let done = match step {
                 Step::Send(bytes) => self.send(bytes),
                 Step::Pause(time) => self.pause(*time),
@@ -154,6 +169,16 @@ impl Wire {
     }
 }
 
+impl Drop for Wire {
+    fn drop(&mut self) {
+        let _closing = spawn::closing();
+        // SAFETY: nobody uses the stream after this.
+        unsafe { ManuallyDrop::drop(&mut self.stream) };
+    }
+}
+
+/// Whether to try again. A process that was stopped, or frozen, and goes on has its calls interrupted.
 fn is_timeout(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+    let kinds = [ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::Interrupted];
+    kinds.contains(&error.kind())
 }

@@ -1,13 +1,13 @@
 //! upstream_fair with the patch of patches/ asks for health and programs, and is fair without either.
 
-use std::thread;
-use std::time::Duration;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use support::balancer::fair;
 use support::scripted_supervisord::{START, STOP};
 use support::{
     holds_for, servers, wait_until, Config, Consumer, Nginx, Peer, Program, Reply, Request, Script,
-    ScriptedSupervisord, Step, Supervisord, CHECK, LIMIT,
+    ScriptedSupervisord, Supervisord, CHECK, LIMIT,
 };
 
 use super::serves_through_reloads;
@@ -23,15 +23,11 @@ fn config(balancer: &Consumer, body: &str) -> Config {
     Config::new().load_after(balancer).upstream("backend", format!("fair; {body}"))
 }
 
-/// An answer that takes that time.
-fn slow(time: Duration) -> Script {
-    Script::ok("served").0.into_iter().fold(Script(vec![Step::Pause(time)]), Script::then)
-}
-
-/// Programs that are RUNNING when they listen, and not before.
-fn listening(count: usize) -> Vec<Program> {
-    let programs = Program::many("backend", count).into_iter();
-    programs.map(|program| program.setting("startsecs", 1)).collect()
+/// A request for what peers that hold their probes answer when the test says so. It returns the status.
+fn get_held(nginx: &Nginx) -> JoinHandle<u16> {
+    let to = nginx.address();
+    let request = Request::get("/backend/hc").limit(LIMIT);
+    thread::spawn(move || request.send(to).map_or(0, |answer| answer.status))
 }
 
 #[test]
@@ -110,21 +106,19 @@ fn a_busy_peer_is_spared_by_all_workers() {
     let Some(balancer) = fair() else { return };
     let peers = Peer::start_many(2);
     let body = servers(&peers);
+    peers[0].hold_probes();
     for config in [config(&balancer, &body), config(&balancer, &body).without_module()] {
         let nginx = Nginx::start(&config.workers(2));
-        peers[0].requests(slow(Duration::from_secs(4)));
-        let address = nginx.address();
-        let before = peers[0].request_count();
-        let get = move || Request::get("/backend/").send(address).map_or(0, |answer| answer.status);
-        let clients = [thread::spawn(get), thread::spawn(get)];
-        wait_until(LIMIT, "one is at the slow peer", || peers[0].request_count() == before + 1);
+        let before = peers[0].probe_count();
+        // Alone: while the other peer had a request too, either could have the next one.
+        let client = get_held(&nginx);
+        wait_until(LIMIT, "it is at the first peer", || peers[0].probe_count() == before + 1);
 
         let tally = nginx.tally(40, "backend");
         assert_eq!(tally.at(&peers[1].to_string()), 40, "{tally:?}");
         assert_eq!(tally.workers.len(), 2, "{tally:?}");
-        for client in clients {
-            assert_eq!(client.join().expect("a client"), 200);
-        }
+        peers[0].next_probes([Script::ok("served")]);
+        assert_eq!(client.join().expect("a client"), 200);
     }
 }
 
@@ -138,10 +132,15 @@ fn reloads_add_and_remove_the_module_while_it_serves() {
 #[test]
 fn programs_are_started_under_load_and_stopped_without_it() {
     let Some(balancer) = fair() else { return };
-    let supervisord = Supervisord::start(listening(3));
-    let body =
-        format!("{} fair_load_threshold 5; fair_min_servers 1; {QUICK}", supervisord.upstream());
-    let nginx = Nginx::start(&config(&balancer, &body).workers(2));
+    let supervisord = Supervisord::start(Program::many("backend", 3));
+    // RUNNING is not listening yet: hence the check.
+    let body = |threshold: usize, least: usize| {
+        let load = format!("fair_load_threshold {threshold}; fair_min_servers {least}; {QUICK}");
+        format!("fair; {} {CHECK} {load}", supervisord.upstream())
+    };
+    // Clients that are held up for an interval are no reason to stop one.
+    let config = config(&balancer, "").workers(2).upstream("backend", body(5, 3));
+    let mut nginx = Nginx::start(&config);
 
     let load = nginx.load(2, "backend");
     nginx.wait_program("backend2", "up");
@@ -152,6 +151,8 @@ fn programs_are_started_under_load_and_stopped_without_it() {
     let samples = load.stop();
     assert!(samples.iter().all(|sample| sample.status == Some(200)));
 
+    // Nor is a handful of requests a reason to start one again.
+    nginx.reload(&config.upstream("backend", body(1_000, 1)));
     for name in ["backend2", "backend1"] {
         nginx.wait_program(name, "down");
         supervisord.wait_state(name, "STOPPED");
@@ -168,8 +169,12 @@ fn programs_are_started_under_load_and_stopped_without_it() {
 #[test]
 fn an_idle_upstream_shrinks_to_nothing_and_its_next_request_waits_for_a_program() {
     let Some(balancer) = fair() else { return };
-    let supervisord = Supervisord::start(listening(2));
-    let nginx = Nginx::start(&config(&balancer, &format!("{} {QUICK}", supervisord.upstream())));
+    let supervisord = Supervisord::start(Program::many("backend", 2));
+    // RUNNING is not listening yet: hence the check. A request that is held does not count, so that the
+    // interval in which its program comes up may be one without requests: hence the cooldown.
+    let settings = "supervisord_load_interval 400; supervisord_cooldown 3s;";
+    let body = format!("{} {CHECK} {settings}", supervisord.upstream());
+    let nginx = Nginx::start(&config(&balancer, &body));
 
     for round in 1..=2 {
         assert_eq!(nginx.get("/backend/").status, 200, "held until it is up");
@@ -186,29 +191,30 @@ fn load_stops_a_program_only_when_its_requests_have_been_answered() {
     let (supervisord, peers) = (ScriptedSupervisord::start(), Peer::start_many(2));
     supervisord.set_state("backend0", "RUNNING").set_state("backend1", "RUNNING");
     for peer in &peers {
-        peer.requests(slow(Duration::from_secs(3)));
+        peer.hold_probes();
     }
-    // A stop by the page would wait for 50 ms only.
-    let body = format!(
-        "supervisord {supervisord}; {} fair_min_servers 1; supervisord_drain 50; {QUICK}",
-        servers(&peers)
-    );
+    // A stop by the page would wait for 50 ms only. The interval leaves the clients time to come: one
+    // without requests would stop a program that has none.
+    let settings = "supervisord_load_interval 4s; supervisord_cooldown 200; supervisord_drain 50;";
+    let body =
+        format!("supervisord {supervisord}; {} fair_min_servers 1; {settings}", servers(&peers));
     let nginx = Nginx::start(&config(&balancer, &body).workers(2));
     nginx.wait_program("backend0", "up");
     nginx.wait_program("backend1", "up");
 
-    let address = nginx.address();
-    let get = move || Request::get("/backend/").send(address).map_or(0, |answer| answer.status);
-    let clients = [thread::spawn(get), thread::spawn(get)];
-    wait_until(LIMIT, "both are at work", || peers.iter().all(|peer| peer.request_count() == 1));
-    wait_until(LIMIT, "it is to stop", || nginx.status().program("backend1").state == "stopping");
-    assert!(supervisord.calls_of(STOP).is_empty());
+    let clients = [get_held(&nginx), get_held(&nginx)];
+    wait_until(LIMIT, "both are at work", || peers.iter().all(|peer| peer.probe_count() == 1));
+    nginx.wait_program("backend1", "stopping");
+    holds_for(Duration::from_millis(700), "it waits", || supervisord.calls_of(STOP).is_empty());
+    let answered = Instant::now();
+    for peer in &peers {
+        peer.next_probes([Script::ok("served")]);
+    }
     for client in clients {
         assert_eq!(client.join().expect("a client"), 200);
     }
     wait_until(LIMIT, "it is told to stop", || supervisord.stops("backend1") == 1);
-    let ended = peers[1].seen()[0].ended.expect("an answer");
-    assert!(supervisord.calls_of(STOP)[0].at >= ended);
+    assert!(supervisord.calls_of(STOP)[0].at >= answered);
 }
 
 #[test]
@@ -227,7 +233,8 @@ fn a_request_that_comes_to_a_single_peer_twice_has_left_it_twice() {
     peers[0].requests(Script::close());
     assert_eq!(nginx.get("/kept/").status, 502);
     assert_eq!(peers[0].request_count(), 3, "once on the kept connection, once on a new one");
-    wait_until(LIMIT, "fair counts none", || supervisord.stops("backend0") == 1);
+    // It was up for the last request, and is stopped once fair counts none.
+    nginx.wait_program("backend0", "down");
 }
 
 #[test]

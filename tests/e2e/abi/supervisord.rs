@@ -29,7 +29,9 @@ pub(crate) struct Line {
 /// All that the consumer wrote so far and that contains `text`.
 pub(crate) fn trace(nginx: &Nginx, text: &str) -> Vec<Line> {
     let lines = fs::read_to_string(nginx.dir().join("trace")).unwrap_or_default();
-    let lines = lines.lines().filter(|line| line.contains(text)).map(|line| {
+    // A process may be about to write the rest of the last line.
+    let whole = lines.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    let lines = whole.lines().filter(|line| line.contains(text)).map(|line| {
         let (pid, text) = line.split_once(' ').expect("a process and a text");
         Line { pid: pid.parse().expect("a number"), text: text.to_owned() }
     });

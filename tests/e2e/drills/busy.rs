@@ -4,6 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
+use support::spawn::spawn;
 use support::{wait_until, Config, LIMIT};
 
 use super::crowd::Crowd;
@@ -20,11 +21,9 @@ impl Spinners {
     fn start() -> Spinners {
         let count = available_parallelism().map_or(2, usize::from) * 2;
         let spin = || {
-            Command::new("sh")
-                .args(["-c", "while :; do :; done"])
-                .stdin(Stdio::null())
-                .spawn()
-                .expect("a shell")
+            let mut command = Command::new("sh");
+            command.args(["-c", "while :; do :; done"]).stdin(Stdio::null());
+            spawn(&mut command).expect("a shell")
         };
 
         Spinners((0..count).map(|_| spin()).collect())

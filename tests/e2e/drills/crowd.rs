@@ -10,8 +10,8 @@ use super::either;
 /// From the start of one probe to the start of the next, ms.
 pub(super) const DELAY: u32 = 300;
 
-/// What a probe may take, ms.
-pub(super) const TIMEOUT: u32 = 1_500;
+/// What a probe may take, ms: the swarm may itself stand still for a second.
+pub(super) const TIMEOUT: u32 = 3_000;
 
 /// A swarm, the first peers of which fail their probes.
 pub(super) struct Crowd {
@@ -53,6 +53,8 @@ impl Crowd {
         let nginx = Nginx::start(config);
         nginx.wait_probed();
         self.wait_known(&nginx);
+        // Every worker knows it before it is in the log.
+        nginx.wait_logged("is down", self.sick);
         nginx
     }
 
@@ -101,22 +103,53 @@ impl Crowd {
         peers.map(gap).max().unwrap_or_default()
     }
 
-    /// Probes per delay of each of these peers in a while from now on: the least and the most.
-    pub(super) fn settled_rate(&self, peers: impl Iterator<Item = usize>) -> (f64, f64) {
+    /// Probes per delay of each of these peers in a while from now on, in which each has some: the
+    /// least, by the usual time between two of them, and the most, by their number.
+    pub(super) fn settled_rate(&self, peers: impl Iterator<Item = usize> + Clone) -> (f64, f64) {
         self.rate(peers, either(Duration::from_millis(1_500), Duration::from_secs(6)))
     }
 
-    /// As [`Crowd::settled_rate`], within `period`.
-    pub(super) fn rate(&self, peers: impl Iterator<Item = usize>, period: Duration) -> (f64, f64) {
+    /// As [`Crowd::settled_rate`], for `period` at least.
+    pub(super) fn rate(
+        &self,
+        peers: impl Iterator<Item = usize> + Clone,
+        period: Duration,
+    ) -> (f64, f64) {
         let start = Instant::now();
         std::thread::sleep(period);
-        let end = Instant::now();
+        // A machine that stands still makes the while longer, and says nothing of the rate.
+        self.wait_probed_since(peers.clone(), start);
+        let (times, end) = (self.swarm.times(), Instant::now());
         let delays = (end - start).as_secs_f64() * 1000.0 / f64::from(DELAY);
-        let times = self.swarm.times();
-        let rates = peers.map(|peer| {
-            let count = times[peer].iter().filter(|&&at| at >= start && at < end).count();
-            count as f64 / delays
+        let (mut least, mut most) = (f64::INFINITY, 0.0_f64);
+        for peer in peers {
+            let own: Vec<Instant> = times[peer].iter().copied().filter(|&at| at > start).collect();
+            let mut gaps: Vec<Duration> = own.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            gaps.sort_unstable();
+            let usual = gaps[gaps.len() / 2].as_secs_f64() * 1000.0;
+            least = least.min(f64::from(DELAY) / usual);
+            most = most.max(own.len() as f64 / delays);
+        }
+        (least, most)
+    }
+
+    /// Waits until each of these peers has been probed some times since `start`.
+    fn wait_probed_since(&self, peers: impl Iterator<Item = usize> + Clone, start: Instant) {
+        wait_until(LIMIT, "every peer is probed some times", || {
+            let times = self.swarm.times();
+            peers.clone().all(|peer| times[peer].iter().filter(|&&at| at > start).count() >= 5)
         });
-        rates.fold((f64::INFINITY, 0.0), |(least, most), rate| (rate.min(least), rate.max(most)))
+    }
+
+    /// How many probes these peers get in a while of some delays from now on.
+    pub(super) fn probes(&self, peers: impl Iterator<Item = usize> + Clone) -> usize {
+        let count = || {
+            self.swarm.settle();
+            let times = self.swarm.times();
+            peers.clone().map(|peer| times[peer].len()).sum::<usize>()
+        };
+        let before = count();
+        std::thread::sleep(either(Duration::from_millis(1_500), Duration::from_secs(6)));
+        count() - before
     }
 }

@@ -14,7 +14,7 @@ const WORKERS: usize = 2;
 const RATE: u32 = 1_000;
 
 /// A request that takes longer than this is in the hands of a worker that will never answer it.
-const STUCK: Duration = Duration::from_secs(3);
+const STUCK: Duration = Duration::from_secs(5);
 
 /// Waits until there are all workers again, without `killed`; `false` when requests get no answer.
 fn respawned(nginx: &Nginx, traffic: &Traffic, killed: u32) -> bool {
@@ -93,6 +93,7 @@ fn kills(zone: &str, peers: usize, kills: usize) {
     crowd.wait_probed(0..peers, 4);
     crowd.swarm.healthy(5, false);
     nginx.wait_down(crowd.name(5), true);
+    nginx.wait_logged("is down", 3);
     let known = crowd.swarm.requests(5);
     for _ in 0..100 {
         let answer = Request::get("/backend/").send(nginx.address()).expect("an answer");

@@ -8,10 +8,13 @@ use super::{either, Drill, Size};
 
 const PEERS: usize = 20;
 
+/// Peers that fail their probes.
+const SICK: usize = 2;
+
 #[test]
 fn the_module_comes_and_goes_by_reload_without_a_failed_request() {
     let drill = Drill::begin();
-    let crowd = Crowd::start(PEERS, 2);
+    let crowd = Crowd::start(PEERS, SICK);
     let base = Config::new()
         .workers(2)
         .shared_socket()
@@ -34,6 +37,7 @@ fn the_module_comes_and_goes_by_reload_without_a_failed_request() {
             std::fs::read_to_string(format!("/proc/{}/maps", nginx.pid())).expect("it lives");
         assert!(!maps.contains("healthcheck_module"), "the module's file is still loaded");
         assert_eq!(Request::get("/status").send(nginx.address()).expect("an answer").status, 404);
+        crowd.swarm.settle();
         let probes: Vec<usize> = crowd.swarm.times().iter().map(Vec::len).collect();
         let requests = traffic.answered();
         wait_until(LIMIT, "requests go on", || traffic.answered() > requests + 100);
@@ -42,6 +46,9 @@ fn the_module_comes_and_goes_by_reload_without_a_failed_request() {
 
         nginx.reload(&with);
         crowd.wait_known(&nginx);
+        nginx.wait_logged("is down", SICK * (2 + round));
+        // What had a peer before is answered.
+        traffic.settle();
         let sick = crowd.sick_requests();
         let requests = traffic.answered();
         wait_until(LIMIT, "requests go on", || traffic.answered() > requests + 100);

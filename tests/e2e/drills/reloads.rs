@@ -92,8 +92,8 @@ fn reloads(zone: &str, reloads: usize) {
     let (least, most) = crowd.settled_rate(listed.iter().copied());
     assert!(most < 1.5, "{most} probes a period: two configurations probe one peer");
     let others: Vec<usize> = (0..POOL).filter(|peer| !listed.contains(peer)).collect();
-    let (_, strangers) = crowd.settled_rate(others.into_iter());
-    assert!(strangers == 0.0, "a peer that no configuration lists is probed");
+    let strangers = crowd.probes(others.into_iter());
+    assert_eq!(strangers, 0, "a peer that no configuration lists is probed");
     let size = sizes[1].flat_since(&sizes[0], 1_000);
     nginx.quit_within(LIMIT);
     drill.end(format_args!(

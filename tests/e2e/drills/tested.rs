@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use support::spawn::spawn;
 use support::{Config, Environment, Nginx};
 
 use super::crowd::Crowd;
@@ -13,15 +14,15 @@ const PEERS: usize = 40;
 
 /// `nginx -t` with the files of `nginx`.
 fn test(nginx: &Nginx) {
-    let status = Command::new(&Environment::get().nginx)
+    let mut command = Command::new(&Environment::get().nginx);
+    command
         .args(["-t".as_ref(), "-q".as_ref(), "-p".as_ref(), nginx.dir().as_os_str()])
         .args(["-c".as_ref(), nginx.dir().join("nginx.conf").as_os_str()])
         .args(["-e".as_ref(), nginx.dir().join("error.log").as_os_str()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .expect("nginx starts");
+        .stderr(Stdio::null());
+    let status = spawn(&mut command).expect("nginx starts").wait().expect("a child of ours");
     assert!(status.success(), "{}", nginx.error_log());
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use support::Request;
+use support::{wait_until, Request, LIMIT};
 
 /// Clients; so many requests at most are under way.
 const CLIENTS: u32 = 16;
@@ -77,6 +77,15 @@ impl Traffic {
         let oldest = begun.filter(|&at| at != 0).min().unwrap_or(now);
 
         Duration::from_millis(now.saturating_sub(oldest))
+    }
+
+    /// Waits until all requests that are under way now are answered, in whatever way.
+    pub(super) fn settle(&self) {
+        let now = self.shared.now();
+        wait_until(LIMIT, "requests under way are answered", || {
+            let begun = self.shared.under_way.iter().map(|at| at.load(Ordering::Acquire));
+            begun.into_iter().all(|at| at == 0 || at > now)
+        });
     }
 
     /// Ends it.
@@ -162,7 +171,7 @@ fn client(number: u32, rate: u32, to: SocketAddr, path: &str, shared: &Shared) {
             Ok(answer) => *own.failed.entry(answer.status.to_string()).or_default() += 1,
             Err(error) => *own.failed.entry(error.kind().to_string()).or_default() += 1,
         }
-        under_way.store(0, Ordering::Relaxed);
+        under_way.store(0, Ordering::Release);
         shared.answered.fetch_add(1, Ordering::Relaxed);
     }
     let mut served = shared.served.lock().expect("no client panics");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use support::{holds_for, servers, wait_until, Config, Nginx, Peer, Script, LIMIT};
+use support::{holds_for, process, servers, wait_until, Config, Nginx, Peer, Script, LIMIT};
 
 use super::{assert_no_faster, requests_reach, seldom};
 
@@ -29,8 +29,11 @@ fn a_reload_brings_the_fast_delay_and_takes_it_away() {
         peers[0].requests(Script::close());
         requests_reach(&nginx, &peers[0], 1);
         wait_until(LIMIT, "a probe on demand", || peers[0].probe_count() > probes);
+        // One in flight would begin anew.
+        nginx.wait_row(&peers[0], "has passed again", |row| row.concurrent >= 3);
 
         nginx.reload(&plain);
+        peers[0].settle();
         let probes = peers[0].probe_count();
         requests_reach(&nginx, &peers[0], 10);
         holds_for(Duration::from_millis(500), "no probe", || peers[0].probe_count() == probes);
@@ -49,10 +52,10 @@ fn reloads_one_after_the_other_do_not_make_probes_faster() {
     for _ in 0..5 {
         nginx.reload(&config);
     }
+    let row = nginx.wait_row(&peers[0], "is probed on demand", |row| row.probes >= 3);
     load.stop();
     assert_no_faster(&peers[0], Duration::from_millis(200));
-    let row = nginx.row(&peers[0]);
-    assert!(!row.down && row.probes >= 3, "{row:#?}");
+    assert!(!row.down, "{row:#?}");
 }
 
 #[test]
@@ -65,6 +68,7 @@ fn a_peer_whose_worker_was_killed_is_probed_on_demand_by_another() {
 
     peers[0].requests(Script::close());
     nginx.kill9(row.owner_pid);
+    wait_until(LIMIT, "the worker is dead", || !process::is_alive(row.owner_pid));
     let probes = peers[0].probe_count();
     requests_reach(&nginx, &peers[0], 1);
     wait_until(LIMIT, "a probe on demand", || peers[0].probe_count() > probes);

@@ -1,6 +1,6 @@
 //! What an outage costs with a fast delay: who fails, and when the peer is back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use support::load::Sample;
 use support::{Config, Nginx, Peer};
@@ -30,14 +30,16 @@ fn a_dead_peer_costs_one_request_a_worker_at_most() {
 
         // One at a time: what is under way when the peer dies is lost in any case.
         let load = nginx.load(1, "backend");
+        let before = nginx.row(&peers[1]).probes;
         peers[1].stop();
         let row = nginx.wait_down(&peers[1], true);
+        nginx.wait_logged("is down", 1);
         nginx.tally(20, "backend");
         let failed = |sample: &Sample| sample.status != Some(200);
         let count = load.stop().iter().filter(|sample| failed(sample)).count();
         assert!(count <= WORKERS, "{more}: {count} requests have failed");
-        // By the delay alone it takes two of them.
-        assert!(row.probes <= 8, "{more}: {row:#?}");
+        // Two that fail; one by the delay may come before, or another one meanwhile.
+        assert!(row.probes - before <= 4, "{more}: {before} probes, then {row:#?}");
     }
 }
 
@@ -49,12 +51,13 @@ fn a_peer_that_is_back_serves_after_a_delay_and_fast_probes() {
         peers[1].stop();
         let load = nginx.load(1, "backend");
         nginx.wait_down(&peers[1], true);
+        let (requests, probes) = (peers[1].request_count(), peers[1].probe_count());
         peers[1].restart();
-        let back = Instant::now();
-        let requests = peers[1].request_count();
         support::wait_until(support::LIMIT, "it serves", || peers[1].request_count() > requests);
+        load.stop();
         // Four probes by the delay take nine seconds at least.
-        assert!(back.elapsed() < Duration::from_secs(8), "{more}: {:?}", back.elapsed());
-        drop(load);
+        let passed = &peers[1].probe_times()[probes..];
+        let took = passed[3] - passed[0];
+        assert!(took < Duration::from_secs(3), "{more}: {took:?} for four passes");
     }
 }

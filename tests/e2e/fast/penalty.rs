@@ -1,5 +1,6 @@
 //! A peer that nginx avoids for `max_fails` is avoided no longer when its probes have passed since.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use support::{wait_until, Config, Nginx, Peer, Script, LIMIT};
@@ -25,9 +26,10 @@ fn start(more: &str) -> (Nginx, Vec<Peer>) {
 fn avoid(nginx: &Nginx, peer: &Peer) {
     peer.requests(Script::close());
     requests_reach(nginx, peer, 1);
+    // Each worker is to have some of the requests: one that does not avoid the peer sends it every second.
     wait_until(LIMIT, "all workers avoid it", || {
         let before = peer.request_count();
-        nginx.tally(20, "backend");
+        nginx.tally(60, "backend");
         peer.request_count() == before
     });
     peer.requests(Script::ok("served"));
@@ -48,13 +50,13 @@ fn rise_passes_end_what_a_failed_request_has_begun() {
         peers[0].hold_probes();
         avoid(&nginx, &peers[0]);
         peers[0].next_probes(std::iter::repeat_n(Script::ok("fine"), 500));
+        let (name, mut sending) = (peers[0].to_string(), BTreeSet::new());
         wait_until(LIMIT, "every worker sends requests again", || {
             let load = nginx.load(1, "backend");
             std::thread::sleep(Duration::from_millis(100));
-            let name = peers[0].to_string();
-            let samples = load.stop();
-            let by = |worker: u32| samples.iter().any(|s| s.peer == name && s.worker == worker);
-            nginx.workers().into_iter().all(by)
+            let samples = load.stop().into_iter().filter(|sample| sample.peer == name);
+            sending.extend(samples.map(|sample| sample.worker));
+            nginx.workers().iter().all(|worker| sending.contains(worker))
         });
         assert!(nginx.log_lines("is down").is_empty() && nginx.log_lines("is up").is_empty());
         assert!(!nginx.log_lines("temporarily disabled").is_empty());

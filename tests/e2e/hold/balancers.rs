@@ -2,14 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use support::{
-    check, holds_for, servers, skip, wait_until, Config, Environment, Nginx, Peer, Response,
-    Script, LIMIT,
+    check, holds_for, servers, skip, wait_until, Config, Environment, Nginx, Peer, Response, LIMIT,
 };
 
-use super::{config, quick, wait_in_hand, Client};
+use super::server::{Connection, Server};
+use super::{config, quick, wait_for_passive_checks, wait_in_hand, Client, IN_TIME};
 
 /// Each balancer of nginx's, with and without a zone and kept connections, before and after the
 /// queue, has a request wait until the second of two peers is up.
@@ -18,6 +19,8 @@ fn every_balancer_waits_for_the_first_peer_that_is_up() {
     let lines = ["", "least_conn;", "hash $arg_k;", "hash $arg_k consistent;", "ip_hash;"];
     let lines = lines.into_iter().chain(["random;", "random two least_conn;"]);
     let peers = Peer::start_many(2);
+    // Slower than elsewhere: there are many of them.
+    let check = check(200, 10_000, 1);
     let (mut config, mut names) = (Config::new().workers(2), Vec::new());
     for (at, line) in lines.enumerate() {
         for (zone, around) in [(0, ("", "")), (1, ("", "keepalive 4;")), (2, ("keepalive 4;", ""))]
@@ -25,11 +28,8 @@ fn every_balancer_waits_for_the_first_peer_that_is_up() {
             let name = format!("u{at}x{zone}");
             let memory = if zone == 0 { String::new() } else { format!("zone {name} 64k;") };
             let (before, after) = around;
-            let body = format!(
-                "{memory} {line} {before} queue 10; {after} {} {}",
-                quick(),
-                servers(&peers)
-            );
+            let body =
+                format!("{memory} {line} {before} queue 10; {after} {check} {}", servers(&peers));
             config = config.upstream(&name, body);
             names.push(name);
         }
@@ -89,19 +89,11 @@ fn a_backup_peer_ends_the_waiting_and_a_primary_does_too() {
 /// Two peers that nginx's own passive checks have taken out, and a request that waits for them.
 fn passively_down(lines: impl Fn(&[Peer]) -> String, extra: &str) -> (Nginx, Vec<Peer>, Client) {
     let mut peers = Peer::start_many(2);
-    for peer in &mut peers {
-        peer.stop();
-    }
     let body = format!("{extra} queue 10; {}", lines(&peers));
-    let again = "location /it { proxy_pass http://backend; proxy_next_upstream error; }
-                 location = /basic { stub_status; }";
-    let nginx = Nginx::start(&Config::new().upstream("backend", body).server(again));
-
-    // The request that finds out is not held: its tries run out.
-    assert_eq!(nginx.get("/it").status, 502);
-    let client = Client::get(&nginx, "/it");
-    wait_in_hand(&nginx, 1);
-    (nginx, peers, client)
+    let again = "location /it { proxy_pass http://backend; proxy_next_upstream error; }";
+    let config = Config::new().upstream("backend", body).server(again);
+    let (nginx, mut clients) = wait_for_passive_checks(&config, &mut peers, 1);
+    (nginx, peers, clients.remove(0))
 }
 
 #[test]
@@ -110,13 +102,10 @@ fn a_queue_without_checks_waits_for_what_the_passive_checks_took_out() {
         let lines = |peers: &[Peer]| {
             peers.iter().map(|peer| format!("server {peer} fail_timeout=2s; ")).collect()
         };
-        let (nginx, mut peers, client) = passively_down(lines, extra);
-        for peer in &mut peers {
-            peer.restart();
-        }
+        let (nginx, _peers, client) = passively_down(lines, extra);
         let (response, took) = client.answer();
         assert_eq!(response.status, 200, "{extra}: {response}");
-        assert!(took < Duration::from_secs(8), "{extra}: {took:?}");
+        assert!(took < IN_TIME, "{extra}: {took:?}");
         assert!(nginx.log_lines("[alert]").is_empty());
     }
 }
@@ -130,8 +119,7 @@ fn a_primary_that_is_back_is_found_although_there_is_a_backup() {
                 peers[0], peers[1]
             )
         };
-        let (_nginx, mut peers, client) = passively_down(lines, extra);
-        peers[0].restart();
+        let (_nginx, peers, client) = passively_down(lines, extra);
         let (response, _) = client.answer();
         assert_eq!((response.status, response.peer()), (200, peers[0].to_string().as_str()));
     }
@@ -203,12 +191,24 @@ fn nginx_is_not_asked_in_vain() {
     holds_for(Duration::from_millis(500), "nginx is left alone", || asked() == before);
 }
 
+/// How long a peer takes that may have one request at a time.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Notes when it has a request, and when it is about to end the answer: with the last byte of that,
+/// nginx may send the next one.
+fn take_time(connection: &mut Connection) -> std::io::Result<()> {
+    connection.head()?;
+    connection.note("begins");
+    connection.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n")?;
+    sleep(PAUSE);
+    connection.note("ends");
+    connection.send(b"ok")
+}
+
 /// Five requests to a peer that may have one at a time.
 fn in_turn(extra: &str, checks: &str) {
-    let peer = Peer::start();
-    let pause = Duration::from_millis(100);
-    let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n";
-    peer.requests(Script::pieces(&[answer, "ok"], pause));
+    let peer = Server::start(take_time);
+    peer.healthy(true);
     let body = format!("{extra} queue 10; {checks} server {peer} max_conns=1 max_fails=0;");
     let nginx = Nginx::start(&Config::new().upstream("backend", body));
 
@@ -217,18 +217,13 @@ fn in_turn(extra: &str, checks: &str) {
         assert_eq!(client.answer().0.status, 200, "{extra}");
     }
     let took = start.elapsed();
-    assert!(took >= 5 * pause && took < Duration::from_secs(10), "{took:?}");
-    let seen: Vec<_> = peer.seen().into_iter().filter(|seen| !seen.probe).collect();
-    assert_eq!(seen.len(), 5);
-    for two in seen.windows(2) {
-        let ended = two[0].ended.expect("it is answered");
-        assert!(two[1].at >= ended - Duration::from_millis(20), "{extra}: one at a time");
-    }
+    assert!(took >= 5 * PAUSE, "{took:?}");
+    assert_eq!(peer.notes(), ["begins", "ends"].repeat(5), "{extra}: one at a time");
 }
 
 #[test]
 fn requests_above_max_conns_are_served_in_turn() {
-    let checks = check(200, 2000, 1);
+    let checks = check(200, 10_000, 1);
     for (extra, checks) in
         [("", ""), ("zone backend 64k;", ""), ("", checks.as_str()), ("zone backend 64k;", &checks)]
     {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use support::{holds_for, wait_until, LIMIT};
 
-use super::{access, all_down, in_hand, wait_in_hand, Client};
+use super::{access, all_down, in_hand, wait_in_hand, Client, IN_TIME};
 
 #[test]
 fn a_request_waits_while_all_peers_are_down_and_is_served_when_one_is_up() {
@@ -25,9 +25,15 @@ fn a_request_waits_while_all_peers_are_down_and_is_served_when_one_is_up() {
 
     // What nginx measures is the peer's time, not the waiting.
     let line = access(&nginx, "/backend/ 200");
-    assert!(line.contains(&format!("[{peer}] [200] [0.")), "{line}");
-    let waited: f64 = line.rsplit(' ').next().and_then(|time| time.parse().ok()).expect("a time");
-    assert!(waited >= 0.3, "{line}");
+    let [name, status, connected, served, all] = line.split(' ').skip(2).collect::<Vec<_>>()[..]
+    else {
+        panic!("{line}")
+    };
+    assert_eq!((name, status), (format!("[{peer}]").as_str(), "[200]"), "{line}");
+    let [connected, served, all] = [connected, served, all]
+        .map(|time| time.trim_matches(['[', ']']).parse::<f64>().expect("a time"));
+    // The two are measured by different clocks.
+    assert!(connected <= served && all - served >= 0.29, "{line}");
     assert_eq!(in_hand(&nginx), 0);
 }
 
@@ -37,8 +43,8 @@ fn a_request_whose_patience_ends_gets_504() {
 
     let (response, took) = Client::get(&nginx, "/backend/").answer();
     assert_eq!((response.status, response.peer()), (504, "backend"));
-    assert!(took >= Duration::from_millis(480) && took < Duration::from_secs(5), "{took:?}");
-    let lines = nginx.log_lines("timed out");
+    assert!(took >= Duration::from_millis(480) && took < IN_TIME, "{took:?}");
+    let lines = nginx.log_lines("upstream timed out");
     assert!(
         lines.len() == 1
             && lines[0].contains(
@@ -52,13 +58,13 @@ fn a_request_whose_patience_ends_gets_504() {
 
 #[test]
 fn a_request_that_finds_the_queue_full_gets_502_at_once() {
-    let (nginx, peer) = all_down("queue 2 timeout=10s;");
+    let (nginx, peer) = all_down("queue 2;");
 
     let clients = Client::many(&nginx, 2, "/backend/");
     wait_in_hand(&nginx, 2);
     let (response, took) = Client::get(&nginx, "/backend/").answer();
     assert_eq!((response.status, response.peer()), (502, "backend"));
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < IN_TIME, "{took:?}");
     assert_eq!(nginx.log_lines("no live upstreams").len(), 1);
     peer.healthy(true);
     for client in clients {
@@ -68,7 +74,7 @@ fn a_request_that_finds_the_queue_full_gets_502_at_once() {
 
 #[test]
 fn a_request_whose_client_is_gone_leaves_the_queue_at_once() {
-    let (nginx, peer) = all_down("queue 1 timeout=20s;");
+    let (nginx, peer) = all_down("queue 1;");
 
     let mut client = TcpStream::connect(nginx.address()).expect("nginx listens");
     client.write_all(b"GET /backend/gone HTTP/1.0\r\n\r\n").expect("a request");

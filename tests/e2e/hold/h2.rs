@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use support::LIMIT;
+use support::{patient, LIMIT};
 
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
@@ -31,7 +31,7 @@ impl H2 {
     /// Connects.
     pub(crate) fn connect(to: SocketAddr) -> H2 {
         let mut stream = TcpStream::connect(to).expect("nginx listens");
-        stream.set_read_timeout(Some(LIMIT)).expect("a timeout above zero");
+        stream.set_read_timeout(Some(patient(3 * LIMIT))).expect("a timeout above zero");
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").expect("an open connection");
         let mut client = H2 { stream, next: 1, answers: BTreeMap::new() };
         client.send(SETTINGS, 0, 0, &[]);
@@ -40,15 +40,23 @@ impl H2 {
 
     /// Sends a GET on a new stream, whose number is returned.
     pub(crate) fn get(&mut self, path: &str) -> u32 {
-        let stream = self.next;
-        self.next += 2;
+        self.get_all(1, path)[0]
+    }
+
+    /// Sends GETs in one piece, each on a new stream: nginx reads all of them before it does anything
+    /// else.
+    pub(crate) fn get_all(&mut self, count: u32, path: &str) -> Vec<u32> {
         // ":method: GET" and ":scheme: http" from the static table, the rest as literals.
         let length = |text: &str| u8::try_from(text.len()).expect("a short text");
         let mut block = vec![0x82, 0x86, 0x04, length(path)];
         block.extend_from_slice(path.as_bytes());
         block.extend_from_slice(b"\x01\x04test");
-        self.send(HEADERS, 0x4 | 0x1, stream, &block);
-        stream
+        let streams: Vec<u32> = (0..count).map(|number| self.next + 2 * number).collect();
+        self.next += 2 * count;
+        let frames = streams.iter().map(|stream| frame(HEADERS, 0x4 | 0x1, *stream, &block));
+        let frames: Vec<u8> = frames.flatten().collect();
+        self.stream.write_all(&frames).expect("an open connection");
+        streams
     }
 
     /// Resets a stream.
@@ -87,12 +95,17 @@ impl H2 {
     }
 
     fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let length = u32::try_from(payload.len()).expect("a small frame").to_be_bytes();
-        let mut frame = vec![length[1], length[2], length[3], kind, flags];
-        frame.extend_from_slice(&stream.to_be_bytes());
-        frame.extend_from_slice(payload);
+        let frame = frame(kind, flags, stream, payload);
         self.stream.write_all(&frame).expect("an open connection");
     }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a small frame").to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags];
+    frame.extend_from_slice(&stream.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
 }
 
 /// The status that a header block of nginx's begins with.

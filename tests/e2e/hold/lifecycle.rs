@@ -5,16 +5,22 @@ use std::time::{Duration, Instant};
 use support::{check, holds_for, process, servers, wait_until, Config, Nginx, Peer, Port, LIMIT};
 
 use super::h2::{Answer, H2};
-use super::{access, all_down, config, quick, wait_in_hand, Client};
+use super::server::{self, Server};
+use super::{access, all_down, config, connection_to, held, quick, wait_in_hand, Client, IN_TIME};
 
-/// nginx with two workers whose only peer is down, and requests that wait in both.
-fn waiting_in_two(queue: &str) -> (Nginx, Config, Peer, Vec<Client>) {
+/// nginx with two workers whose only peer is down, and four requests that wait in each.
+fn waiting_in_two(queue: &str) -> (Nginx, Config, Peer, Vec<(u32, Client)>) {
     let peer = Peer::start();
     peer.healthy(false);
     let config = config(queue, &servers([&peer])).workers(2);
     let nginx = Nginx::start(&config);
     nginx.wait_down(&peer, true);
-    let clients = Client::many(&nginx, 8, "/backend/");
+    let workers = nginx.workers().repeat(4);
+    // None of them begins to wait before all can.
+    let connections: Vec<_> =
+        workers.into_iter().map(|worker| (worker, connection_to(&nginx, worker))).collect();
+    let wait = |(worker, connection)| (worker, Client::on(connection, "/backend/"));
+    let clients = connections.into_iter().map(wait).collect();
     wait_in_hand(&nginx, 8);
     (nginx, config, peer, clients)
 }
@@ -33,13 +39,11 @@ fn requests_that_wait_through_a_reload_are_served_by_the_old_workers() {
     // A request to the new workers waits too.
     let late = Client::get(&nginx, "/backend/");
     wait_in_hand(&nginx, 9);
-    // The kernel may have given all of them to one worker, and the other one has nothing to wait for.
-    assert!(old.iter().any(|pid| process::is_alive(*pid)));
+    assert!(old.iter().all(|pid| process::is_alive(*pid)));
     peer.healthy(true);
-    for client in clients {
+    for (worker, client) in clients {
         let (response, _) = client.answer();
-        assert_eq!(response.status, 200);
-        assert!(old.contains(&response.worker()));
+        assert_eq!((response.status, response.worker()), (200, worker));
     }
     assert_eq!(late.answer().0.status, 200);
     wait_until(LIMIT, "the old workers end", || old.iter().all(|pid| !process::is_alive(*pid)));
@@ -47,14 +51,14 @@ fn requests_that_wait_through_a_reload_are_served_by_the_old_workers() {
 
 #[test]
 fn a_graceful_quit_waits_for_the_patience_of_those_who_wait() {
-    let (mut nginx, _config, _peer, clients) = waiting_in_two("queue 10 timeout=1500ms;");
+    let (mut nginx, _config, _peer, clients) = waiting_in_two("queue 10 timeout=5s;");
 
     let took = nginx.quit_within(LIMIT);
-    assert!(took < Duration::from_secs(6), "{took:?}");
-    for client in clients {
+    assert!(took < IN_TIME, "{took:?}");
+    for (_, client) in clients {
         let (response, took) = client.answer();
         assert_eq!(response.status, 504);
-        assert!(took >= Duration::from_millis(1480), "{took:?}");
+        assert!(took >= Duration::from_millis(4_980), "{took:?}");
     }
     assert!(nginx.log_lines("open socket").is_empty());
 }
@@ -63,22 +67,21 @@ fn a_graceful_quit_waits_for_the_patience_of_those_who_wait() {
 fn a_worker_that_must_be_gone_takes_those_who_wait_along() {
     let peer = Peer::start();
     peer.healthy(false);
-    let config =
-        config("queue 10 timeout=15s;", &servers([&peer])).main("worker_shutdown_timeout 1s;");
+    let config = config("queue 10;", &servers([&peer])).main("worker_shutdown_timeout 1s;");
     let mut nginx = Nginx::start(&config);
     nginx.wait_down(&peer, true);
     let client = Client::get(&nginx, "/backend/");
     wait_in_hand(&nginx, 1);
 
     let took = nginx.quit_within(LIMIT);
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < IN_TIME, "{took:?}");
     assert!(client.0.join().expect("a client").0.is_err(), "no answer, as any request in flight");
 }
 
 #[test]
 fn a_killed_worker_loses_its_own_queue_alone() {
     let (mut nginx, _config, peer, clients) = waiting_in_two("queue 10;");
-    let [killed, other] = nginx.workers()[..] else { panic!("two workers") };
+    let killed = nginx.workers()[0];
 
     nginx.kill9(killed);
     wait_until(LIMIT, "a new worker", || {
@@ -87,14 +90,11 @@ fn a_killed_worker_loses_its_own_queue_alone() {
     });
     let late = Client::many(&nginx, 4, "/backend/");
     peer.healthy(true);
-    let mut served = 0;
-    for client in clients {
-        if let Ok(response) = client.0.join().expect("a client").0 {
-            assert_eq!((response.status, response.worker()), (200, other));
-            served += 1;
-        }
+    for (worker, client) in clients {
+        let response = client.0.join().expect("a client").0;
+        let served = response.ok().map(|response| (response.status, response.worker()));
+        assert_eq!(served, (worker != killed).then_some((200, worker)));
     }
-    assert!((1..8).contains(&served), "each worker had some: {served}");
     for client in late {
         assert_eq!(client.answer().0.status, 200);
     }
@@ -108,15 +108,15 @@ fn grown(config: &Config) -> Config {
 
 #[test]
 fn those_who_wait_for_a_zone_that_was_replaced_are_told_at_once() {
-    let (mut nginx, config, peer, clients) = waiting_in_two("queue 10 timeout=15s;");
+    let (mut nginx, config, peer, clients) = waiting_in_two("queue 10;");
 
     let (start, old) = (Instant::now(), nginx.workers());
     nginx.signal_reload(&grown(&config));
     nginx.await_generation(LIMIT);
-    for client in clients {
+    for (_, client) in clients {
         assert_eq!(client.answer().0.status, 502);
     }
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(start.elapsed() < IN_TIME, "{:?}", start.elapsed());
     assert_eq!(nginx.log_lines("no live upstreams").len(), 8);
     // The new workers go on as before; the old ones may still have taken a connection.
     wait_until(LIMIT, "the old workers end", || old.iter().all(|pid| !process::is_alive(*pid)));
@@ -136,7 +136,7 @@ fn those_who_wait_for_an_upstream_that_nobody_watches_are_told_at_once() {
          location = /may {{ internal; proxy_pass http://backend; }}
          location /asked {{ auth_request /may; root /nonexistent; }}"
     );
-    let first = config("queue 10 timeout=15s;", &servers([&peer])).server(&server);
+    let first = config("queue 10;", &servers([&peer])).server(&server);
     let mut nginx = Nginx::start(&first);
     nginx.wait_down(&peer, true);
     let paths = [("/backend/", 502), ("/it", 203), ("/asked", 500)];
@@ -158,7 +158,7 @@ fn those_who_wait_for_an_upstream_that_nobody_watches_are_told_at_once() {
     for stream in numbers {
         assert_eq!(streams.answer(stream), Answer::Status("502".to_owned()));
     }
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(start.elapsed() < IN_TIME, "{:?}", start.elapsed());
     for path in ["/backend/", "/backend/h2"] {
         access(&nginx, &format!("{path} 502 [backend] [502] [-] ["));
     }
@@ -167,21 +167,22 @@ fn those_who_wait_for_an_upstream_that_nobody_watches_are_told_at_once() {
 
 #[test]
 fn those_who_wait_for_a_zone_that_was_replaced_are_served_where_a_peer_is_up() {
-    // One at a time: who waits does so although the peer is up.
-    let peer = Peer::start();
-    peer.requests(support::Script::pieces(
-        &["HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n", "ok"],
-        Duration::from_millis(1500),
-    ));
+    // Two at a time: who waits does so although the peer is up.
+    let peer = Server::start(server::when_released);
+    peer.healthy(true);
     let body = format!("queue 10; {} server {peer} max_conns=2 max_fails=0;", quick());
-    let config = config("", "").upstream("backend", body);
+    let location = "location /it { proxy_pass http://backend; proxy_read_timeout 60s; }";
+    let config = config("", "").upstream("backend", body).server(location);
     let mut nginx = Nginx::start(&config);
     nginx.wait_probed();
-    let clients = Client::many(&nginx, 4, "/backend/");
-    wait_in_hand(&nginx, 4);
+    let clients = Client::many(&nginx, 4, "/it");
+    wait_until(LIMIT, "two wait", || peer.requests() == 2 && held(&nginx) == 2);
 
     nginx.signal_reload(&grown(&config));
     nginx.await_generation(LIMIT);
+    let told = || clients.iter().filter(|client| client.is_done()).count();
+    wait_until(LIMIT, "two are told", || told() == 2);
+    peer.release();
     let mut statuses: Vec<u16> = clients.into_iter().map(|c| c.answer().0.status).collect();
     statuses.sort_unstable();
     // Two were on their way; the others find no connection free and are told so.
@@ -246,5 +247,5 @@ fn a_wait_that_is_over_leaves_nothing_that_keeps_nginx() {
     peer.healthy(true);
     assert_eq!(client.answer().0.status, 200);
     let took = nginx.quit_within(LIMIT);
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }

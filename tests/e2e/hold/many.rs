@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use support::port::connect_from;
-use support::{process, wait_until, Config, Nginx, Port, Response};
+use support::{can_measure_memory, process, wait_until, Config, Nginx, Port, Response};
 
 use super::quick;
 
@@ -147,6 +147,18 @@ fn config(workers: usize, body: String) -> Config {
     config.workers(workers).upstream("backend", body)
 }
 
+/// Waits until a process takes little processor time for a second: one that always needs more never
+/// does, however slow the machine. Returns the ticks of that second.
+fn wait_idle(pid: u32) -> u64 {
+    support::wait_for(SLOW, "it is idle", || {
+        let (ticks, start) = (process::cpu_ticks(pid), Instant::now());
+        thread::sleep(Duration::from_secs(1));
+        let ticks = process::cpu_ticks(pid) - ticks;
+        // Of a hundred in a second.
+        (u128::from(ticks) * 1000 <= 5 * start.elapsed().as_millis()).then_some(ticks)
+    })
+}
+
 /// Bytes of memory that nginx takes for each of so many requests that wait for an answer.
 fn bytes_in_flight(count: usize) -> usize {
     let port = Port::reserve();
@@ -164,8 +176,9 @@ fn bytes_each(kib: u64, count: usize) -> usize {
 }
 
 #[test]
-fn five_thousand_wait_at_no_cost_and_go_on_in_order() {
-    const COUNT: usize = 5_000;
+fn four_thousand_wait_at_no_cost_and_go_on_in_order() {
+    // No more than the peer's queue has room for, should nobody accept them for a while.
+    const COUNT: usize = 4_000;
 
     let stock = bytes_in_flight(3_000);
     let peer = Sequence::start();
@@ -182,21 +195,18 @@ fn five_thousand_wait_at_no_cost_and_go_on_in_order() {
     // The clients' own, and perhaps one of a probe and one of the page.
     assert!(used <= COUNT + 2, "{used} descriptors");
 
-    let ticks = process::cpu_ticks(worker);
-    thread::sleep(Duration::from_secs(2));
-    let ticks = process::cpu_ticks(worker) - ticks;
-
+    let ticks = wait_idle(worker);
     let start = Instant::now();
     peer.up();
     let answers = answers(clients);
     let took = start.elapsed();
     println!(
-        "{each} bytes a held request, {stock} a request in flight; {ticks} ticks in 2 s; all \
+        "{each} bytes a held request, {stock} a request in flight; {ticks} ticks in 1 s; all \
          served after {took:?}"
     );
     assert!(answers.iter().all(|answer| answer.status == 200));
-    assert!(each <= stock + 1024, "{each} bytes, {stock} of a request in flight");
-    assert!(ticks <= 10, "{ticks} of 200 ticks");
+    let is_cheap = each <= stock + 1024;
+    assert!(!can_measure_memory() || is_cheap, "{each} bytes, {stock} of a request in flight");
     let numbers = peer.numbers();
     assert_eq!(numbers.len(), COUNT);
     let inversions = numbers.windows(2).filter(|two| two[0] > two[1]).count();
@@ -255,8 +265,12 @@ fn those_who_find_no_free_connection_go_on_waiting() {
     nginx.wait_down(&peer.port, true);
     let clients = clients(nginx.address(), COUNT);
     wait_in_hand(&nginx, COUNT);
+    let start = Instant::now();
     peer.up();
     assert!(answers(clients).iter().all(|answer| answer.status == 200));
     let alerts = nginx.log_lines("worker_connections are not enough").len();
-    assert!(alerts <= 50, "{alerts} alerts");
+    // Five a second, and those of the page and the probes.
+    let (time, alerts_of_others) = (start.elapsed(), 10);
+    let most = alerts_of_others + time.as_millis() / 200;
+    assert!(alerts as u128 <= most, "{alerts} alerts in {time:?}");
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use support::{holds_for, servers, wait_until, Config, Nginx, Peer, Port, Response, LIMIT};
 
 use super::server::{self, Answer, Server};
-use super::{config, wait_in_hand, Client};
+use super::{config, held, wait_in_hand, Client};
 
 /// Starts nginx with a peer that is down, has a request wait, and brings the peer up.
 fn served(answer: Answer, location: &str) -> Response {
@@ -162,6 +162,7 @@ fn twice_over_tls(upstream: &str, connection: &str) -> [String; 2] {
     probed.healthy(false);
     nginx.wait_down(&port, true);
     let client = Client::get(&nginx, "/it");
+    wait_until(LIMIT, "it waits", || held(&nginx) == 1);
     holds_for(Duration::from_millis(200), "it waits", || !client.is_done());
     probed.healthy(true);
     let (second, _) = client.answer();

@@ -23,6 +23,7 @@ pub(crate) struct Server {
 #[derive(Default)]
 struct Shared {
     healthy: AtomicBool,
+    released: AtomicBool,
     ended: AtomicBool,
     requests: AtomicUsize,
     notes: Mutex<Vec<String>>,
@@ -52,6 +53,11 @@ impl Server {
     /// Whether probes pass.
     pub(crate) fn healthy(&self, healthy: bool) {
         self.shared.healthy.store(healthy, Ordering::Relaxed);
+    }
+
+    /// Has it answer what waits for that, and from now on at once; see [`when_released`].
+    pub(crate) fn release(&self) {
+        self.shared.released.store(true, Ordering::Relaxed);
     }
 
     /// Connections that did not begin with a probe.
@@ -149,6 +155,14 @@ impl Connection {
         self.shared.notes.lock().expect("no panic").push(text.into());
     }
 
+    /// Waits until the test lets the peer answer, or ends.
+    fn await_release(&self) {
+        let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        while !is_set(&self.shared.released) && !is_set(&self.shared.ended) {
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     fn more(&mut self) -> io::Result<()> {
         let mut buffer = [0; 64 * 1024];
         let count = self.stream.read(&mut buffer)?;
@@ -171,6 +185,13 @@ pub(crate) fn http(connection: &mut Connection) -> io::Result<()> {
         connection.note(format!("{length} {sum}"));
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhttp")?;
     }
+}
+
+/// Reads an HTTP request without a body, and answers it once the test says so.
+pub(crate) fn when_released(connection: &mut Connection) -> io::Result<()> {
+    connection.head()?;
+    connection.await_release();
+    connection.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
 }
 
 /// Takes the connection over for another protocol, which sends everything back.

@@ -97,7 +97,7 @@ fn a_client_that_leaves_is_noticed() {
 #[test]
 fn a_stream_that_is_reset_is_noticed_and_the_others_stay() {
     let peers = Peer::start_many(1);
-    let Some(config) = parking("park 2s;", &peers) else { return };
+    let Some(config) = parking("park 4s;", &peers) else { return };
     let port = Port::reserve();
     let nginx = Nginx::start(&config.server(&format!("listen {port} http2;")));
     let mut client = H2::connect(port.address());
@@ -115,9 +115,10 @@ fn the_time_for_retries_begins_when_the_request_goes_on() {
     for peer in &peers {
         peer.requests(Script::status(500, "broken"));
     }
-    let Some(config) = parking("park 1s;", &peers) else { return };
+    // Longer than the time for retries, which is longer than a peer takes to answer.
+    let Some(config) = parking("park 4s;", &peers) else { return };
     let location = "location /it { proxy_pass http://backend; proxy_next_upstream http_500; \
-                    proxy_next_upstream_timeout 900ms; proxy_next_upstream_tries 2; }";
+                    proxy_next_upstream_timeout 3500ms; proxy_next_upstream_tries 2; }";
     let nginx = Nginx::start(&config.server(location));
     let answer = nginx.get("/it");
 

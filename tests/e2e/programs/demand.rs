@@ -9,6 +9,8 @@ use support::{
     Supervisord, LIMIT,
 };
 
+use super::{hear_workers, is_logged_once, settled, two_settled, ENDLESS};
+
 /// An upstream of these peers that such a supervisord manages.
 fn body(supervisord: &ScriptedSupervisord, peers: &[Peer]) -> String {
     format!("supervisord {supervisord}; {}", servers(peers))
@@ -19,10 +21,7 @@ const QUICK: &str = "supervisord_connect_timeout 1s; supervisord_read_timeout 1s
 
 #[test]
 fn check_31_a_request_waits_for_the_first_program_and_is_answered_by_it() {
-    let programs: Vec<Program> = Program::many("backend", 2)
-        .into_iter()
-        .map(|program| program.setting("startsecs", 1).behaves("delay 200"))
-        .collect();
+    let programs = two_settled("backend").map(|program| program.behaves("delay 200"));
     let supervisord = Supervisord::start(programs);
     let config = Config::new().workers(2).upstream("backend", supervisord.upstream());
     let nginx = Nginx::start(&config);
@@ -34,7 +33,7 @@ fn check_31_a_request_waits_for_the_first_program_and_is_answered_by_it() {
     assert_eq!(supervisord.state("backend1"), "STOPPED");
     assert_eq!(supervisord.calls(START), 1);
     assert_eq!(nginx.tally(20, "backend").with_status(200), 20);
-    assert_eq!(nginx.log_lines("is up: started by request").len(), 1);
+    is_logged_once(&nginx, "is up: started by request");
 }
 
 #[test]
@@ -64,20 +63,18 @@ fn held_requests_go_on_within_a_tenth_of_a_second() {
     let nginx = Nginx::start(&config);
     let address = nginx.address();
 
-    let clients: Vec<_> = (0..10)
-        .map(|_| thread::spawn(move || (Request::get("/backend/").send(address), Instant::now())))
-        .collect();
+    let clients: Vec<_> =
+        (0..10).map(|_| thread::spawn(move || Request::get("/backend/").send(address))).collect();
     wait_until(LIMIT, "all are held", || nginx.status().upstream("backend").held == 10);
-    let released = Instant::now();
     supervisord.release(START);
     nginx.wait_program("backend0", "up");
-    let usable = Instant::now();
+    thread::sleep(Duration::from_millis(100));
+    // A worker that is held up lets them go in the turn of its event loop after that, which is over
+    // when the next one gives an answer.
+    hear_workers(&nginx, 2);
+    assert_eq!(nginx.status().upstream("backend").held, 0);
     for client in clients {
-        let (answer, at) = client.join().expect("a client");
-        assert_eq!(answer.expect("an answer").status, 200);
-        // As much again for a busy machine.
-        let late = at.saturating_duration_since(usable);
-        assert!(late < Duration::from_millis(200), "{late:?}, {:?} in all", at - released);
+        assert_eq!(client.join().expect("a client").expect("an answer").status, 200);
     }
 }
 
@@ -105,16 +102,14 @@ fn check_34_twenty_first_requests_over_four_workers_send_one_start() {
 fn check_35_without_supervisord_requests_fail_at_once_and_the_next_tries_again() {
     let (mut supervisord, peers) = (ScriptedSupervisord::start(), Peer::start_many(2));
     supervisord.stop();
-    let config = Config::new().workers(2).upstream("backend", body(&supervisord, &peers));
-    let nginx = Nginx::start(&config);
+    let body = format!("{} {ENDLESS}", body(&supervisord, &peers));
+    let nginx = Nginx::start(&Config::new().workers(2).upstream("backend", body));
 
     for _ in 0..3 {
-        let start = Instant::now();
         assert_eq!(nginx.get("/backend/").status, 502);
-        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     }
     assert!(!nginx.log_lines("couldn't connect to supervisord").is_empty());
-    assert_eq!(nginx.status().program("backend0").state, "down");
+    nginx.wait_program("backend0", "down");
     supervisord.restart();
     assert_eq!(nginx.get("/backend/").status, 200);
     assert_eq!(supervisord.calls_of(START).len(), 1);
@@ -125,8 +120,9 @@ fn check_36_a_program_that_runs_already_is_used() {
     let (supervisord, peers) = (ScriptedSupervisord::start(), Peer::start_many(2));
     // The states are asked for at the start; this one comes up right after.
     let nginx = Nginx::start(&Config::new().upstream("backend", body(&supervisord, &peers)));
-    wait_until(LIMIT, "the first poll", || !supervisord.calls().is_empty());
-    nginx.wait_program("backend0", "down");
+    wait_until(LIMIT, "the first poll", || {
+        nginx.status().program("backend0").reported_state.as_deref() == Some("STOPPED")
+    });
     supervisord.set_state("backend0", "RUNNING");
 
     assert_eq!(nginx.get("/backend/").status, 200);
@@ -138,17 +134,15 @@ fn check_36_a_program_that_runs_already_is_used() {
 fn check_36_a_fault_of_every_program_fails_the_request_at_once() {
     let (supervisord, peers) = (ScriptedSupervisord::start(), Peer::start_many(3));
     supervisord.reply(START, Reply::Fault(50));
-    let config = Config::new().workers(2).upstream("backend", body(&supervisord, &peers));
-    let nginx = Nginx::start(&config);
+    let body = format!("{} {ENDLESS}", body(&supervisord, &peers));
+    let nginx = Nginx::start(&Config::new().workers(2).upstream("backend", body));
 
-    let start = Instant::now();
     assert_eq!(nginx.get("/backend/").status, 502);
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     let tried: Vec<_> =
         supervisord.calls_of(START).iter().map(|call| call.programs[0].clone()).collect();
     assert_eq!(tried, ["backend0", "backend1", "backend2"]);
     for name in tried {
-        assert_eq!(nginx.status().program(&name).state, "down");
+        nginx.wait_program(&name, "down");
         let text = format!("could not start \"{name}\" of upstream \"backend\": fault 50");
         assert_eq!(nginx.log_lines(&text).len(), 1, "{text}");
     }
@@ -158,10 +152,8 @@ fn check_36_a_fault_of_every_program_fails_the_request_at_once() {
 
 #[test]
 fn a_program_that_cannot_start_is_passed_over_for_the_next() {
-    let programs = [
-        Program::new("backend0").setting("command", "/no/such/program"),
-        Program::new("backend1").setting("startsecs", 1),
-    ];
+    let programs =
+        [Program::new("backend0").setting("command", "/no/such/program"), settled("backend1")];
     let supervisord = Supervisord::start(programs);
     let nginx = Nginx::start(&Config::new().workers(2).upstream("backend", supervisord.upstream()));
 
@@ -223,15 +215,13 @@ fn check_36_what_is_no_proper_answer_fails_the_request_at_once() {
     for (name, reply, text) in broken_replies() {
         let (supervisord, peers) = (ScriptedSupervisord::start(), Peer::start_many(2));
         supervisord.reply(START, reply);
-        let config = Config::new().workers(2).upstream("backend", body(&supervisord, &peers));
-        let nginx = Nginx::start(&config);
+        let body = format!("{} {ENDLESS}", body(&supervisord, &peers));
+        let nginx = Nginx::start(&Config::new().workers(2).upstream("backend", body));
 
-        let start = Instant::now();
         assert_eq!(nginx.get("/backend/").status, 502, "{name}");
-        assert!(start.elapsed() < Duration::from_secs(4), "{name}: {:?}", start.elapsed());
         assert_eq!(supervisord.calls_of(START).len(), 1, "{name}: the others are not tried");
         assert!(!nginx.log_lines(text).is_empty(), "{name}: no {text:?}\n{}", nginx.error_log());
-        assert_eq!(nginx.status().program("backend0").state, "down", "{name}");
+        nginx.wait_program("backend0", "down");
         supervisord.reply(START, Reply::Fitting);
         assert_eq!(nginx.get("/backend/").status, 200, "{name}: the next request tries anew");
     }
@@ -255,8 +245,9 @@ fn check_37_a_supervisord_that_never_answers_costs_the_read_timeout_and_nobody_e
     assert_eq!(nginx.tally(20, "other").with_status(200), 20);
     let (answer, end) = client.join().expect("a client");
     let took = end - start;
+    // The client does not wait for the half minute of the default.
     assert_eq!(answer.expect("an answer").status, 502);
-    assert!((900..4_000).contains(&took.as_millis()), "{took:?}");
+    assert!(took >= Duration::from_millis(900), "{took:?}");
     let ticks = support::process::cpu_ticks(worker) - ticks;
     assert!(ticks < 30, "{ticks} ticks: the worker is idle meanwhile");
     assert!(!nginx.log_lines("timed out").is_empty());
@@ -274,12 +265,14 @@ fn an_address_that_does_not_answer_costs_the_connect_timeout() {
         })
         .collect();
     let peers = Peer::start_many(1);
-    let body = format!("supervisord {port}; {QUICK} {}", servers(&peers));
+    let limit = "supervisord_connect_timeout 200;";
+    let body = format!("supervisord {port}; {limit} {}", servers(&peers));
     let nginx = Nginx::start(&Config::new().upstream("backend", body));
 
     let start = Instant::now();
     assert_eq!(nginx.get("/backend/").status, 502);
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}: not the default");
     drop((fill, listener));
 }
 
@@ -292,7 +285,7 @@ fn an_answer_in_pieces_is_understood() {
     let whole = format!("HTTP/1.0 200 OK\r\nContent-Type: text/xml\r\n\r\n{body}");
     let pieces: Vec<&str> = (0..whole.len()).map(|at| &whole[at..=at]).collect();
     let script = Script::pieces(&pieces, Duration::from_millis(1));
-    supervisord.reply(START, Reply::Script(script));
+    supervisord.reply(START, Reply::Script(script)).hold(START);
     let body = format!("supervisord {supervisord}; {}", servers(&peers));
     let nginx = Nginx::start(&Config::new().upstream("backend", body));
 
@@ -300,7 +293,7 @@ fn an_answer_in_pieces_is_understood() {
     let client = thread::spawn(move || Request::get("/backend/").send(address));
     wait_until(LIMIT, "a start", || supervisord.starts("backend0") == 1);
     // As supervisord itself: it answers when the program runs.
-    supervisord.set_state("backend0", "RUNNING");
+    supervisord.set_state("backend0", "RUNNING").release(START);
     assert_eq!(client.join().expect("a client").expect("an answer").status, 200);
     assert!(nginx.log_lines("[error]").is_empty(), "{}", nginx.error_log());
 }

@@ -8,92 +8,88 @@ use std::time::{Duration, Instant};
 use support::scripted_supervisord::STOP;
 use support::{
     holds_for, servers, wait_until, Config, Nginx, Peer, Program, Reply, Request, Script,
-    ScriptedSupervisord, Step, Supervisord, LIMIT,
+    ScriptedSupervisord, Supervisord, LIMIT,
 };
 
-/// Two programs that run; the first answers after that time.
-fn start(slow: Duration, more: &str) -> (ScriptedSupervisord, Vec<Peer>, Nginx) {
+use super::{all_know, busy};
+
+/// Two programs that run; the first leaves requests for [`busy::PATH`] without an answer.
+fn start(more: &str) -> (ScriptedSupervisord, Vec<Peer>, Nginx) {
     let (supervisord, peers) = (ScriptedSupervisord::start(), Peer::start_many(2));
     supervisord.set_state("backend0", "RUNNING").set_state("backend1", "RUNNING");
-    let answer = Script(vec![Step::Pause(slow)]);
-    let whole = Script::ok("served").0.into_iter().fold(answer, Script::then);
-    peers[0].requests(whole);
+    peers[0].hold_probes();
     let body = format!("supervisord {supervisord}; {} {more}", servers(&peers));
     let config = Config::new().workers(2).upstream("backend", body).commands("backend");
     let nginx = Nginx::start(&config);
 
     nginx.wait_program("backend0", "up");
     nginx.wait_program("backend1", "up");
+    all_know(&nginx);
     (supervisord, peers, nginx)
 }
 
-/// Requests in several workers, half of which run at the first program; returns when they do.
-fn occupy(nginx: &Nginx, peers: &[Peer]) -> Vec<thread::JoinHandle<u16>> {
-    let address = nginx.address();
-    let clients = (0..12)
-        .map(|_| {
-            thread::spawn(move || {
-                Request::get("/backend/").send(address).map_or(0, |answer| answer.status)
-            })
-        })
-        .collect();
-    wait_until(LIMIT, "all have arrived", || {
-        peers.iter().map(Peer::request_count).sum::<usize>() == 12
-    });
-    assert!(peers[0].request_count() > 2, "some run at the first program");
-    clients
+/// Requests in several workers, and how many of them run at the first program.
+fn occupy(nginx: &Nginx, peers: &[Peer]) -> (Vec<busy::Client>, usize) {
+    let clients = busy::begin(12, nginx, peers);
+    let running = peers[0].probe_count();
+
+    assert!(running > 2, "some run at the first program");
+    (clients, running)
+}
+
+/// The requests that run at the first program.
+fn running(nginx: &Nginx) -> u64 {
+    nginx.status().program("backend0").running
+}
+
+/// Asserts that supervisord is not told to stop the first program, which would take a moment.
+#[track_caller]
+fn waits(supervisord: &ScriptedSupervisord) {
+    holds_for(Duration::from_millis(300), "it waits", || supervisord.stops("backend0") == 0);
 }
 
 #[test]
 fn running_requests_finish_and_only_then_is_it_stopped() {
-    let (supervisord, peers, nginx) = start(Duration::from_millis(1500), "");
-    let clients = occupy(&nginx, &peers);
+    let (supervisord, peers, nginx) = start("");
+    let (clients, begun) = occupy(&nginx, &peers);
 
-    let stopped = Instant::now();
     let command = nginx.stop_page("backend", 0);
     assert!(command.accepted, "{command:?}");
     assert_eq!(command.state.as_deref(), Some("stopping"));
-    let before = peers[0].request_count();
     assert_eq!(nginx.tally(30, "backend").at(&peers[1].to_string()), 30, "no new ones");
     let program = nginx.status().program("backend0");
-    assert_eq!(program.state, "stopping");
-    assert!(program.running > 0, "{program:?}");
-    assert_eq!(supervisord.stops("backend0"), 0);
-    for client in clients {
-        assert_eq!(client.join().expect("a client"), 200);
-    }
-    let ended = Instant::now();
-    let ends: Vec<Instant> = peers[0].seen().iter().filter_map(|seen| seen.ended).collect();
-    assert_eq!((ends.len(), peers[0].request_count()), (before, before));
+    assert_eq!((program.state.as_str(), program.running), ("stopping", begun as u64));
+    busy::answer(&peers[0], begun - 1);
+    wait_until(LIMIT, "one is left", || running(&nginx) == 1);
+    waits(&supervisord);
 
+    let last = Instant::now();
+    busy::answer(&peers[0], 1);
+    busy::all_served(clients);
+    assert_eq!(peers[0].probe_count(), begun);
     wait_until(LIMIT, "a stop", || supervisord.stops("backend0") == 1);
-    let told = supervisord.calls_of(STOP)[0].at;
-    assert!(ends.iter().all(|end| *end <= told), "only after the last one");
-    let late = told.saturating_duration_since(ended);
-    assert!(late < Duration::from_secs(1), "{late:?} after the last of them");
-    assert!(told - stopped > Duration::from_millis(500));
+    assert!(supervisord.calls_of(STOP)[0].at > last, "only after the last one");
     assert_eq!(nginx.wait_program("backend0", "down").running, 0);
 }
 
 #[test]
 fn a_request_that_takes_longer_than_the_drain_is_not_waited_for() {
-    let (supervisord, peers, nginx) = start(Duration::from_secs(4), "supervisord_drain 500;");
-    let clients = occupy(&nginx, &peers);
+    let (supervisord, peers, nginx) = start("supervisord_drain 500;");
+    let (clients, begun) = occupy(&nginx, &peers);
 
     let stopped = Instant::now();
     assert!(nginx.stop_page("backend", 0).accepted);
-    holds_for(Duration::from_millis(300), "it waits", || supervisord.stops("backend0") == 0);
     wait_until(LIMIT, "a stop", || supervisord.stops("backend0") == 1);
     let waited = supervisord.calls_of(STOP)[0].at - stopped;
-    assert!((450..2_500).contains(&waited.as_millis()), "{waited:?}");
-    for client in clients {
-        client.join().expect("a client");
-    }
+    assert!(waited >= Duration::from_millis(450), "{waited:?}");
+    assert_eq!(running(&nginx), begun as u64);
+    busy::answer(&peers[0], begun);
+    busy::all_served(clients);
 }
 
 #[test]
 fn a_stop_that_was_accepted_is_sent_before_nginx_ends() {
-    let (supervisord, _peers, mut nginx) = start(Duration::ZERO, "");
+    let (supervisord, _peers, mut nginx) = start("");
 
     assert!(nginx.stop_page("backend", 0).accepted);
     nginx.quit_within(LIMIT);
@@ -113,11 +109,12 @@ fn a_real_program_answers_what_it_has_begun_before_it_is_stopped() {
     let address = nginx.address();
 
     let clients: Vec<_> = (0..6)
-        .map(|_| thread::spawn(move || Request::get("/backend/wait/1000").send(address)))
+        .map(|_| thread::spawn(move || Request::get("/backend/held").send(address)))
         .collect();
-    wait_until(LIMIT, "all run", || nginx.status().program("backend0").running == 6);
+    wait_until(LIMIT, "all run", || running(&nginx) == 6);
     assert!(nginx.stop_page("backend", 0).accepted);
     assert_eq!(supervisord.state("backend0"), "RUNNING");
+    supervisord.behave("backend0", "release");
     for client in clients {
         let answer = client.join().expect("a client").expect("an answer");
         assert_eq!((answer.status, answer.text().as_str()), (200, "backend0"));
@@ -128,7 +125,7 @@ fn a_real_program_answers_what_it_has_begun_before_it_is_stopped() {
 
 #[test]
 fn check_45_a_program_leaves_before_supervisord_answers_and_stays_out_when_it_did_not_run() {
-    let (supervisord, peers, nginx) = start(Duration::ZERO, "");
+    let (supervisord, peers, nginx) = start("");
     supervisord.hold(STOP).reply(STOP, Reply::Fault(70));
 
     assert!(nginx.stop_page("backend", 1).accepted);
@@ -142,7 +139,7 @@ fn check_45_a_program_leaves_before_supervisord_answers_and_stays_out_when_it_di
 
 #[test]
 fn check_45_a_program_that_cannot_be_stopped_returns() {
-    let (supervisord, peers, nginx) = start(Duration::ZERO, "");
+    let (supervisord, peers, nginx) = start("");
     supervisord.hold(STOP).reply(STOP, Reply::Fault(10));
 
     assert!(nginx.stop_page("backend", 1).accepted);
@@ -156,14 +153,13 @@ fn check_45_a_program_that_cannot_be_stopped_returns() {
 
 #[test]
 fn a_start_during_a_drain_spares_the_program() {
-    let (supervisord, peers, nginx) = start(Duration::from_millis(1500), "");
-    let clients = occupy(&nginx, &peers);
+    let (supervisord, peers, nginx) = start("");
+    let (clients, begun) = occupy(&nginx, &peers);
 
     assert!(nginx.stop_page("backend", 0).accepted);
     assert!(nginx.start_page("backend", 0).accepted);
-    for client in clients {
-        assert_eq!(client.join().expect("a client"), 200);
-    }
+    busy::answer(&peers[0], begun);
+    busy::all_served(clients);
     nginx.wait_program("backend0", "up");
     assert!(nginx.tally(10, "backend").at(&peers[0].to_string()) > 0);
     assert_eq!((supervisord.stops("backend0"), supervisord.starts("backend0")), (0, 0));
@@ -171,25 +167,26 @@ fn a_start_during_a_drain_spares_the_program() {
 
 #[test]
 fn requests_that_end_in_any_way_are_no_longer_waited_for() {
-    let (supervisord, peers, nginx) = start(Duration::from_secs(8), "");
-    let running = || nginx.status().program("backend0").running;
+    let (supervisord, peers, nginx) = start("supervisord_drain 5m;");
 
     // Clients that leave, and one whose program does.
     let clients: Vec<TcpStream> = (0..8)
         .map(|_| {
             let mut client = TcpStream::connect(nginx.address()).expect("nginx listens");
-            client.write_all(b"GET /backend/ HTTP/1.0\r\nHost: test\r\n\r\n").expect("it reads");
+            let request = format!("GET {} HTTP/1.0\r\nHost: test\r\n\r\n", busy::PATH);
+            client.write_all(request.as_bytes()).expect("it reads");
             client
         })
         .collect();
-    wait_until(LIMIT, "all have arrived", || {
-        peers.iter().map(Peer::request_count).sum::<usize>() == 8
-    });
-    assert!(running() > 1, "some of them run there");
+    wait_until(LIMIT, "all have arrived", || busy::arrived(&peers) == 8);
+    let begun = running(&nginx);
+    assert!(begun > 1, "some of them run there");
     assert!(nginx.stop_page("backend", 0).accepted);
-    holds_for(Duration::from_millis(300), "it waits", || supervisord.stops("backend0") == 0);
+    peers[0].next_probes([Script::close()]);
+    wait_until(LIMIT, "one has ended", || running(&nginx) == begun - 1);
+    waits(&supervisord);
     drop(clients);
-    wait_until(Duration::from_secs(5), "a stop", || supervisord.stops("backend0") == 1);
+    wait_until(LIMIT, "a stop", || supervisord.stops("backend0") == 1);
     assert_eq!(nginx.wait_program("backend0", "down").running, 0);
 }
 
@@ -203,19 +200,18 @@ fn a_retried_request_runs_at_the_program_that_has_it_now() {
     let nginx = Nginx::start(&config.server(again));
     nginx.wait_program("backend0", "up");
     nginx.wait_program("backend1", "up");
-    let slow = Script(vec![Step::Pause(Duration::from_millis(900))]);
-    peers[0].requests(Script::status(500, "failed"));
-    peers[1].requests(Script::ok("served").0.into_iter().fold(slow, Script::then));
+    all_know(&nginx);
+    peers[0].probes(Script::status(500, "failed"));
+    peers[1].hold_probes();
     let address = nginx.address();
 
-    let clients: Vec<_> =
-        (0..4).map(|_| thread::spawn(move || Request::get("/retried/").send(address))).collect();
+    let clients =
+        (0..4).map(|_| thread::spawn(move || Request::get("/retried/hc").send(address))).collect();
     wait_until(LIMIT, "all run at the second", || {
         let page = nginx.status();
         page.program("backend0").running == 0 && page.program("backend1").running == 4
     });
-    for client in clients {
-        assert_eq!(client.join().expect("a client").expect("an answer").status, 200);
-    }
+    busy::answer(&peers[1], 4);
+    busy::all_served(clients);
     wait_until(LIMIT, "none runs", || nginx.status().program("backend1").running == 0);
 }

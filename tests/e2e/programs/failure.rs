@@ -6,9 +6,11 @@ use std::time::Duration;
 use support::process::signal;
 use support::scripted_supervisord::{START, STOP};
 use support::{
-    holds_for, wait_until, Config, Load, Nginx, Peer, Program, Script, ScriptedSupervisord,
-    Supervisord, LIMIT,
+    holds_for, wait_until, Config, Nginx, Peer, Program, Script, ScriptedSupervisord, Supervisord,
+    LIMIT,
 };
+
+use super::{all_know, is_logged_once};
 
 const RETRIED: &str = "location /retried/ { proxy_pass http://backend/; \
                        proxy_next_upstream error timeout; }";
@@ -27,6 +29,7 @@ fn start(count: usize, parameters: &str, more: &str) -> (ScriptedSupervisord, Ve
     for number in 0..count {
         nginx.wait_program(&format!("backend{number}"), "up");
     }
+    all_know(&nginx);
     (supervisord, peers, nginx)
 }
 
@@ -43,7 +46,7 @@ fn check_46_a_program_that_refuses_is_stopped_and_its_request_served_by_another(
     nginx.wait_program("backend1", "down");
     assert_eq!((supervisord.stops("backend1"), supervisord.stops("backend0")), (1, 0));
     let down = "program \"backend1\" of upstream \"backend\" is down: stopped by failure";
-    assert_eq!(nginx.log_lines(down).len(), 1, "{}", nginx.error_log());
+    is_logged_once(&nginx, down);
 }
 
 #[test]
@@ -68,32 +71,28 @@ fn check_46_when_all_have_failed_the_next_request_starts_the_first() {
 
 #[test]
 fn failures_are_counted_over_all_workers() {
-    let (supervisord, peers, nginx) = start(2, "max_fails=16 fail_timeout=60s", "");
+    // Each worker has a listening socket of its own, which gets connections as if by lot: so many
+    // that not all are one worker's.
+    let (supervisord, peers, nginx) = start(2, "max_fails=50 fail_timeout=60s", "");
     // Closed without an answer: a failure, and nginx's own count is one a worker.
     peers[1].requests(Script::close());
-    // A worker with nothing else to do would take every connection.
-    let load = Load::start(3, nginx.address(), "/status.json");
 
     let mut failed = 0;
     let mut workers = BTreeSet::new();
-    wait_until(LIMIT, "fifteen failures", || {
+    wait_until(LIMIT, "49 failures", || {
         let answer = nginx.get("/backend/");
         if answer.status == 502 {
             failed += 1;
             workers.insert(answer.worker());
         }
-        failed == 15
+        failed == 49
     });
-    holds_for(Duration::from_millis(300), "fifteen are not enough", || {
+    assert_eq!(workers.len(), 2, "both have seen some");
+    holds_for(Duration::from_millis(300), "49 are not enough", || {
         supervisord.stops("backend1") == 0
     });
-    wait_until(LIMIT, "the sixteenth", || {
-        failed += usize::from(nginx.get("/backend/").status == 502);
-        failed == 16
-    });
+    wait_until(LIMIT, "one more", || nginx.get("/backend/").status == 502);
     wait_until(LIMIT, "a stop", || supervisord.stops("backend1") == 1);
-    assert_eq!(workers.len(), 2, "both have seen some");
-    load.stop();
 }
 
 #[test]
@@ -144,7 +143,7 @@ fn restart_stops_and_starts_the_program() {
     let stopped = supervisord.calls_of(STOP)[0].at;
     let started = supervisord.calls_of(START)[0].at;
     let waited = started - stopped;
-    assert!((900..3_000).contains(&waited.as_millis()), "{waited:?}");
+    assert!(waited >= Duration::from_millis(900), "{waited:?}");
     nginx.wait_program("backend1", "up");
     // nginx's own passive check has not forgotten the failure for its ten seconds.
     wait_until(LIMIT, "it is used", || nginx.tally(10, "backend").at(&peers[1].to_string()) > 0);
@@ -172,9 +171,10 @@ fn a_program_that_crashes_is_restarted_whoever_sees_it_first() {
     signal(crashed, libc::SIGKILL).expect("the program's process");
     wait_until(LIMIT, "it runs again", || {
         assert_eq!(nginx.get("/retried/").status, 200);
-        supervisord.state("backend1") == "RUNNING"
+        // Until supervisord has noticed, it calls the old process RUNNING.
+        let is_another = ![0, crashed].contains(&supervisord.pid("backend1"));
+        is_another && supervisord.state("backend1") == "RUNNING"
     });
-    assert_ne!(supervisord.pid("backend1"), crashed);
     nginx.wait_program("backend1", "up");
 }
 
@@ -185,7 +185,7 @@ fn restarts_wait_longer_each_time_and_end_with_one_loud_line() {
     peers[1].requests(Script::close());
 
     let load = nginx.load(1, "backend");
-    // 1, 2, 4, 8 and 16 seconds after a stop each.
+    // 1, 2, 4, 8 and 16 seconds after a stop each, and up to a second until a worker looks.
     wait_until(Duration::from_secs(60), "it is given up", || supervisord.stops("backend1") == 6);
     let mut stops = supervisord.calls_of(STOP).into_iter().map(|call| call.at);
     let starts: Vec<_> = supervisord.calls_of(START).into_iter().map(|call| call.at).collect();
@@ -195,11 +195,12 @@ fn restarts_wait_longer_each_time_and_end_with_one_loud_line() {
         .collect();
     assert_eq!(pauses.len(), 5, "{pauses:?}");
     for (pause, expected) in pauses.iter().zip([1_000, 2_000, 4_000, 8_000, 16_000]) {
-        assert!((expected - 100..expected + 1_500).contains(pause), "{pauses:?}");
+        assert!(*pause >= expected - 100, "{pauses:?}");
     }
     nginx.wait_program("backend1", "down");
     holds_for(Duration::from_secs(2), "no further start", || supervisord.starts("backend1") == 5);
     drop(load.stop());
+    all_know(&nginx);
     let loud = nginx.log_lines("[error]");
     let loud: Vec<_> = loud.iter().filter(|line| line.contains("supervisord: ")).collect();
     assert_eq!(loud.len(), 1, "{loud:#?}");
@@ -237,6 +238,7 @@ fn every_upstream_counts_for_its_own_programs() {
     for name in ["first0", "first1", "second0", "second1"] {
         nginx.wait_program(name, "up");
     }
+    all_know(&nginx);
     peers[3].requests(Script::close());
 
     wait_until(LIMIT, "a failure", || nginx.get("/second/").status == 502);

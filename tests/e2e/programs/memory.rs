@@ -37,7 +37,7 @@ fn thousands_of_commands_without_a_supervisord_cost_no_memory() {
     let before = rounds(200);
     let after = rounds(1500);
     assert!(after.0 < before.0 + 1000, "{before:?}, then {after:?} KiB and descriptors");
-    assert_eq!(before.1, after.1);
+    wait_until(LIMIT, "all connections are closed", || usage(&nginx).1 <= before.1);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The newest supervisor, which differs from Debian's in its Python and its dependencies.
 
-use support::{skip, Config, Environment, Nginx, Program, Supervisord};
+use support::{skip, Config, Environment, Nginx, Supervisord};
+
+use super::two_settled;
 
 #[test]
 fn supervisor_4_3_starts_stops_and_reports() {
@@ -8,11 +10,8 @@ fn supervisor_4_3_starts_stops_and_reports() {
         skip("there is no supervisor 4.3 here");
         return;
     };
-    let programs: Vec<Program> = Program::many("backend", 2)
-        .into_iter()
-        .map(|program| program.setting("startsecs", 1))
-        .collect();
-    let setup = Supervisord::setup(programs).account("user", "pass").launcher(launcher);
+    let setup = Supervisord::setup(two_settled("backend"));
+    let setup = setup.account("user", "pass").launcher(launcher);
     let supervisord = setup.start();
     let body = format!("{} supervisord_poll 200;", supervisord.upstream());
     let config = Config::new().workers(2).upstream("backend", body).commands("backend");

@@ -8,6 +8,8 @@ use support::{
     Supervisord, LIMIT,
 };
 
+use super::{all_know, is_asked_once_a, settled};
+
 /// Two real programs, asked for five times a second.
 fn start(programs: impl Into<Vec<Program>>) -> (Supervisord, Nginx) {
     let supervisord = Supervisord::start(programs);
@@ -25,6 +27,7 @@ fn a_program_that_ran_before_nginx_is_used_at_once() {
     let nginx = Nginx::start(&Config::new().workers(2).upstream("backend", supervisord.upstream()));
 
     nginx.wait_program("backend1", "up");
+    all_know(&nginx);
     let tally = nginx.tally(20, "backend");
     assert_eq!(tally.at(&supervisord.peer(1)), 20, "{tally:?}");
     assert!(supervisord.spawned("backend0").is_empty(), "nothing needed a start");
@@ -41,8 +44,11 @@ fn what_supervisorctl_does_is_seen() {
         assert_eq!(program.reported_pid, Some(u64::from(supervisord.pid("backend1"))));
         wait_until(LIMIT, "it is served", || nginx.get("/backend/").text() == "backend1");
         supervisord.stop_program("backend1").expect("it stops");
-        let program = nginx.wait_program("backend1", "down");
-        assert_eq!(program.reported_state.as_deref(), Some("STOPPED"));
+        // It is down as soon as it is STOPPING.
+        wait_until(LIMIT, "it has stopped", || {
+            let program = nginx.status().program("backend1");
+            program.state == "down" && program.reported_state.as_deref() == Some("STOPPED")
+        });
     }
 }
 
@@ -84,8 +90,7 @@ fn an_automatic_restart_is_seen_by_its_process() {
 
 #[test]
 fn a_program_that_exits_is_down_and_started_again_by_the_next_request() {
-    let programs = [Program::new("backend0").setting("startsecs", 1)];
-    let (supervisord, nginx) = start(programs);
+    let (supervisord, nginx) = start([settled("backend0")]);
     assert_eq!(nginx.get("/backend/").status, 200);
 
     process::signal(supervisord.pid("backend0"), libc::SIGTERM).expect("it runs");
@@ -103,10 +108,7 @@ fn one_worker_asks_and_another_goes_on_when_it_dies() {
     let polls = || supervisord.calls_of(INFO).len();
 
     wait_until(LIMIT, "some polls", || polls() >= 3);
-    let before = polls();
-    std::thread::sleep(Duration::from_millis(1800));
-    let more = polls() - before;
-    assert!((3..=8).contains(&more), "{more} in six periods");
+    is_asked_once_a(Duration::from_millis(300), &supervisord);
     for worker in nginx.workers() {
         nginx.kill9(worker);
         wait_until(LIMIT, "it is dead", || !process::is_alive(worker));
@@ -127,6 +129,7 @@ fn a_program_of_a_line_marked_down_is_not_used_because_it_runs() {
     let nginx = Nginx::start(&config);
 
     nginx.wait_program("backend1", "up");
+    all_know(&nginx);
     holds_for(Duration::from_millis(500), "only the second one", || {
         nginx.get("/backend/").peer() == peers[1].to_string()
     });
@@ -139,7 +142,7 @@ fn a_program_of_a_line_marked_down_is_not_used_because_it_runs() {
 
 #[test]
 fn a_program_that_supervisord_does_not_know_is_named_in_the_log() {
-    let supervisord = Supervisord::start([Program::new("backend0").setting("startsecs", 1)]);
+    let supervisord = Supervisord::start([settled("backend0")]);
     let peer = Peer::start();
     let body = format!("{} server {peer};", supervisord.upstream());
     let nginx = Nginx::start(&Config::new().upstream("backend", body).commands("backend"));

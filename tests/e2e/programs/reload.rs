@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use support::scripted_supervisord::START;
 use support::{
-    servers, wait_until, Config, Nginx, Peer, Program, Request, ScriptedSupervisord, Supervisord,
-    LIMIT,
+    holds_for, servers, wait_until, Config, Nginx, Peer, Program, Request, ScriptedSupervisord,
+    Supervisord, LIMIT,
 };
+
+use super::{all_know, busy};
 
 const NONE: &str = "supervisord none; supervisord_inherit_backend_status;";
 
@@ -15,6 +17,15 @@ fn states(nginx: &Nginx) -> Vec<(String, bool)> {
     let rows = nginx.status().of("backend");
     let programs = rows.into_iter().map(|row| row.program.expect("a program"));
     programs.map(|program| (program.state, program.admin_down)).collect()
+}
+
+/// Returns once the old workers are leaving, and new ones are there.
+fn await_new_workers(nginx: &mut Nginx, old: &[u32]) {
+    nginx.await_generation(LIMIT);
+    wait_until(LIMIT, "new workers", || {
+        let workers = nginx.workers();
+        workers.len() == 2 && workers.iter().all(|pid| !old.contains(pid))
+    });
 }
 
 /// Lines for these peers, those of the given numbers `down`.
@@ -112,11 +123,7 @@ fn requests_held_during_a_reload_are_served_by_the_old_worker() {
     wait_until(LIMIT, "all are held", || nginx.status().upstream("backend").held == 6);
     let old = nginx.workers();
     nginx.signal_reload(&config);
-    nginx.await_generation(LIMIT);
-    wait_until(LIMIT, "new workers", || {
-        let workers = nginx.workers();
-        workers.len() == 2 && workers.iter().all(|pid| !old.contains(pid))
-    });
+    await_new_workers(&mut nginx, &old);
     supervisord.release(START);
     for client in clients {
         let answer = client.join().expect("a client").expect("an answer");
@@ -131,24 +138,21 @@ fn requests_held_during_a_reload_are_served_by_the_old_worker() {
 fn a_stop_that_drains_is_carried_out_across_a_reload() {
     let (supervisord, peers) = (ScriptedSupervisord::start(), Peer::start_many(2));
     supervisord.set_state("backend0", "RUNNING").set_state("backend1", "RUNNING");
-    let slow = support::Script(vec![support::Step::Pause(Duration::from_millis(1500))]);
-    peers[0]
-        .requests(support::Script::ok("served").0.into_iter().fold(slow, support::Script::then));
+    peers[0].hold_probes();
     let body = format!("supervisord {supervisord}; {}", servers(&peers));
     let config = Config::new().workers(2).upstream("backend", body).commands("backend");
     let mut nginx = Nginx::start(&config);
     nginx.wait_program("backend0", "up");
     nginx.wait_program("backend1", "up");
-    let address = nginx.address();
+    let clients = busy::begin(6, &nginx, &peers);
+    let old = nginx.workers();
 
-    let clients: Vec<_> =
-        (0..6).map(|_| thread::spawn(move || Request::get("/backend/").send(address))).collect();
-    wait_until(LIMIT, "some run", || peers[0].request_count() > 0);
     assert!(nginx.stop_page("backend", 0).accepted);
-    nginx.reload(&config);
-    for client in clients {
-        assert_eq!(client.join().expect("a client").expect("an answer").status, 200);
-    }
+    nginx.signal_reload(&config);
+    await_new_workers(&mut nginx, &old);
+    holds_for(Duration::from_millis(300), "it waits", || supervisord.stops("backend0") == 0);
+    busy::answer(&peers[0], peers[0].probe_count());
+    busy::all_served(clients);
     wait_until(LIMIT, "a stop", || supervisord.stops("backend0") == 1);
     let program = nginx.wait_program("backend0", "down");
     assert_eq!(program.running, 0);
@@ -192,7 +196,8 @@ fn a_reload_to_another_supervisord_asks_that_one() {
     nginx.wait_program("backend1", "up");
     let calls = first.calls().len();
     wait_until(LIMIT, "more polls", || second.calls().len() > 5);
-    assert_eq!(first.calls().len(), calls, "the first one is left alone");
+    // One may have been on its way.
+    assert!(first.calls().len() <= calls + 1, "the first one is left alone");
     assert_eq!(nginx.tally(10, "backend").at(&peers[1].to_string()), 10);
 }
 
@@ -241,10 +246,11 @@ fn a_zone_that_grows_while_a_program_starts_leaves_no_request_without_an_answer(
     let clients: Vec<_> =
         (0..6).map(|_| thread::spawn(move || Request::get("/backend/").send(address))).collect();
     wait_until(LIMIT, "all are held", || nginx.status().upstream("backend").held == 6);
+    let old = nginx.workers();
     nginx.signal_reload(&with_many_more(&config));
-    nginx.await_generation(LIMIT);
+    await_new_workers(&mut nginx, &old);
     let late = thread::spawn(move || Request::get("/backend/").send(address));
-    thread::sleep(Duration::from_millis(300));
+    wait_until(LIMIT, "it is held", || nginx.status().upstream("backend").held > 0);
     supervisord.release(START);
     for client in clients {
         let status = client.join().expect("a client").expect("an answer").status;
@@ -276,6 +282,7 @@ fn lines_that_come_and_go_work() {
         for number in 0..count {
             nginx.wait_program(&format!("backend{number}"), "up");
         }
+        all_know(&nginx);
         let tally = nginx.tally(40, "backend");
         assert_eq!((tally.peers.len(), tally.with_status(200)), (count, 40), "{tally:?}");
         assert!(nginx.stop_page("backend", count - 1).accepted);

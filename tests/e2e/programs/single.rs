@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use support::{
-    servers, wait_until, Config, Nginx, Peer, Program, ScriptedSupervisord, Supervisord, LIMIT,
-};
+use support::{servers, wait_until, Config, Nginx, Peer, ScriptedSupervisord, Supervisord, LIMIT};
+
+use super::{is_asked_once_a, two_settled};
 
 #[test]
 fn a_single_process_starts_stops_and_waits() {
-    let programs: Vec<Program> = Program::many("backend", 2)
-        .into_iter()
-        .map(|program| program.setting("startsecs", 1))
-        .collect();
-    let supervisord = Supervisord::start(programs);
+    let supervisord = Supervisord::start(two_settled("backend"));
     let body = format!("{} supervisord_poll 200;", supervisord.upstream());
     let config = Config::new().single_process().upstream("backend", body).commands("backend");
     let mut nginx = Nginx::start(&config);
@@ -43,10 +39,8 @@ fn a_single_process_goes_on_asking_once_a_period_after_reloads() {
         let calls = supervisord.calls().len();
         wait_until(LIMIT, "polls", || supervisord.calls().len() > calls + 3);
     }
-    let calls = supervisord.calls().len();
-    std::thread::sleep(Duration::from_secs(1));
-    let more = supervisord.calls().len() - calls;
-    assert!((2..=9).contains(&more), "{more} calls in five periods: only one cycle asks");
+    // Only one cycle asks.
+    is_asked_once_a(Duration::from_millis(200), &supervisord);
     for call in supervisord.calls() {
         assert_eq!(call.method, "system.multicall", "{}", String::from_utf8_lossy(&call.raw));
     }

@@ -1,12 +1,15 @@
 //! What supervisord is sent.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use support::scripted_supervisord::{Call, INFO, START, STOP};
 use support::{
     servers, skip, wait_until, Config, Nginx, Peer, Port, Reply, ScriptedSupervisord, Supervisord,
     LIMIT,
 };
+
+use super::settled;
 
 fn body(supervisord: &ScriptedSupervisord, more: &str) -> (String, Vec<Peer>) {
     let peers = Peer::start_many(2);
@@ -70,10 +73,7 @@ fn check_32_a_401_fails_the_held_client_and_is_called_so() {
 
 #[test]
 fn check_32_a_real_supervisord_wants_the_right_password() {
-    let programs: Vec<_> = support::Program::many("backend", 1)
-        .into_iter()
-        .map(|program| program.setting("startsecs", 1))
-        .collect();
+    let programs = [settled("backend0")];
     let supervisord = Supervisord::setup(programs).account("user", "pass").start();
     let right = supervisord.upstream();
     let wrong = right.replace("user:pass", "user:wrong");
@@ -105,7 +105,7 @@ fn check_33_a_unix_socket_and_a_name_of_choice_work() {
 
 #[test]
 fn check_33_a_real_supervisord_is_reached_by_a_unix_socket() {
-    let programs = [support::Program::new("app0").setting("startsecs", 1)];
+    let programs = [settled("app0")];
     let supervisord = Supervisord::setup(programs).unix().account("user", "pass").start();
     let body = format!("{} supervisord_name app;", supervisord.upstream());
     let nginx = Nginx::start(&Config::new().upstream("backend", body));
@@ -145,13 +145,26 @@ fn the_states_of_our_programs_are_asked_for_in_one_call() {
     }
 }
 
+/// A port at which nobody listens at ::1, where the name "localhost" points first: it is reserved
+/// there too, if there is IPv6.
+fn port_closed_at_version_6() -> (Port, Option<Port>) {
+    loop {
+        let port = Port::reserve();
+        let other = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port.address().port());
+        match Port::reserve_exactly(other) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            other => return (port, other.ok()),
+        }
+    }
+}
+
 #[test]
 fn the_next_address_of_a_name_is_tried() {
-    // Nobody listens at ::1, where the name points first.
-    let supervisord = ScriptedSupervisord::start();
-    let port = supervisord.to_string().split(':').next_back().expect("a port").to_owned();
+    let (port, _closed) = port_closed_at_version_6();
+    let number = port.address().port();
+    let supervisord = ScriptedSupervisord::on(port);
     let peers = Peer::start_many(1);
-    let body = format!("supervisord localhost:{port}; {}", servers(&peers));
+    let body = format!("supervisord localhost:{number}; {}", servers(&peers));
     let nginx = Nginx::start(&Config::new().upstream("backend", body));
 
     assert_eq!(nginx.get("/backend/").status, 200);

@@ -80,7 +80,11 @@ impl Backends {
             .upstream("dead", format!("server {nobody};"))
             .upstream(
                 "retried",
-                format!("server {nobody} weight=5; {} {}", alone(busy), alone(plain)),
+                format!(
+                    "server {nobody} weight=5 fail_timeout=1h; {} {}",
+                    alone(busy),
+                    alone(plain)
+                ),
             )
             .upstream("spare", format!("server {nobody} fail_timeout=1h; server {plain} backup;"))
     }

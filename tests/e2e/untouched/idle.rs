@@ -40,12 +40,7 @@ fn with_the_module_unused_no_process_ever_wakes_up() {
 
     // Those of the last requests.
     let all = processes(&nginx);
-    let mut before = Vec::new();
-    wait_until(LIMIT, "all have settled", || {
-        let last = std::mem::replace(&mut before, all.iter().map(|&pid| sleeps(pid)).collect());
-        std::thread::sleep(Duration::from_millis(300));
-        last == before
-    });
+    let before = settled(|| all.iter().map(|&pid| sleeps(pid)).collect::<Vec<u64>>());
     holds_for(Duration::from_secs(3), "nobody wakes up", || {
         all.iter().map(|&pid| sleeps(pid)).eq(before.iter().copied())
     });
@@ -69,16 +64,8 @@ fn with_the_module_unused_a_process_has_the_same_descriptors_and_memory() {
         let nginx = Nginx::start(config);
         assert_eq!(nginx.tally(20, "backend").with_status(200), 20);
         let of = |pid| (process::descriptors(pid), process::shared_mappings(pid), files(pid));
-        let mut usage = Vec::new();
-        wait_until(LIMIT, "the connections are closed", || {
-            let last = std::mem::replace(
-                &mut usage,
-                processes(&nginx).into_iter().map(of).collect::<Usage>(),
-            );
-            std::thread::sleep(Duration::from_millis(100));
-            last == usage
-        });
-        usage
+        // Without what the last connections have.
+        settled(|| processes(&nginx).into_iter().map(of).collect::<Usage>())
     };
     let (with, without) = (usage(&config), usage(&config.without_module()));
 
@@ -94,6 +81,21 @@ fn with_the_module_unused_a_process_has_the_same_descriptors_and_memory() {
         assert!(own.iter().all(is_expected), "{own:?}");
         assert!(without.2.is_subset(&with.2));
     }
+}
+
+/// What is measured once nothing has changed in it for longer than a process of a busy machine stands still.
+fn settled<T: PartialEq>(measure: impl Fn() -> T) -> T {
+    const LOOKS: u32 = 15;
+
+    let (mut last, mut same) = (measure(), 0);
+    wait_until(LIMIT, "all have settled", || {
+        std::thread::sleep(Duration::from_millis(100));
+        let next = measure();
+        same = if next == last { same + 1 } else { 0 };
+        last = next;
+        same == LOOKS
+    });
+    last
 }
 
 /// What a process has mapped that has a name.

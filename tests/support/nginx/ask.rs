@@ -9,6 +9,8 @@ use crate::status::{Page, ProgramRow, Row};
 use crate::wait::{patient, wait_for, LIMIT};
 
 impl Nginx {
+    /// The answer to a GET.
+    #[track_caller]
     pub fn get(&self, path: &str) -> Response {
         self.send(&Request::get(path))
     }

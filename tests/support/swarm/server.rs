@@ -10,12 +10,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::{listener, Asked, Mode, Record};
+use crate::arrival::arrived;
 use crate::epoll::{Epoll, Events, Interest};
 use crate::peer::PROBE_PATH;
+use crate::spawn;
 
 /// What the thread is told.
 pub(super) enum Order {
     Behave { peers: Range<usize>, mode: Mode, done: Sender<Instant> },
+    Settle { done: Sender<()> },
     End,
 }
 
@@ -27,7 +30,13 @@ pub(super) struct Server {
     orders: Receiver<Order>,
     woken: UnixStream,
     epoll: Epoll,
+    /// Who wants to know that all is read that has come, and after how many looks it is.
+    settling: Option<(Sender<()>, u8)>,
 }
+
+/// A connection is accepted at one look and read at the next one; of a look there may be more events
+/// than one wait reports.
+const LOOKS: u8 = 20;
 
 struct Peer {
     address: SocketAddr,
@@ -62,13 +71,17 @@ impl Server {
         };
         let peers = listeners.into_iter().map(peer).collect();
 
-        Server { peers, connections: Vec::new(), records, orders, woken, epoll }
+        let (connections, settling) = (Vec::new(), None);
+        Server { peers, connections, records, orders, woken, epoll, settling }
     }
 
     pub(super) fn run(mut self) {
         let mut events = Events::new();
         loop {
-            self.epoll.wait(&mut events, Duration::from_secs(1));
+            let is_settling = self.settling.is_some();
+            let limit = if is_settling { Duration::ZERO } else { Duration::from_secs(1) };
+            self.epoll.wait(&mut events, limit);
+            self.look(events.iter().next().is_none());
             for event in events.iter() {
                 if event.key < self.peers.len() {
                     self.accept(event.key);
@@ -78,6 +91,17 @@ impl Server {
                     return;
                 }
             }
+        }
+    }
+
+    /// Counts a look, and tells who waits for it when all is read that had come: there is nothing more,
+    /// or as much as is under way at any time.
+    fn look(&mut self, is_empty: bool) {
+        let Some((done, looks)) = self.settling.take() else { return };
+        if is_empty || looks == 0 {
+            let _ = done.send(());
+        } else {
+            self.settling = Some((done, looks - 1));
         }
     }
 
@@ -94,6 +118,10 @@ impl Server {
                 let _ = done.send(Instant::now());
                 true
             }
+            Ok(Order::Settle { done }) => {
+                self.settling = Some((done, LOOKS));
+                true
+            }
             Ok(Order::End) | Err(_) => false,
         }
     }
@@ -102,6 +130,7 @@ impl Server {
         let peer = &mut self.peers[index];
         peer.mode = mode;
         if mode == Mode::Dead {
+            let _closing = spawn::closing();
             peer.listener = None;
             for slot in &mut self.connections {
                 if let Some(connection) = slot.take_if(|connection| connection.peer == index) {
@@ -158,7 +187,7 @@ impl Connection {
     }
 
     fn answer(&mut self, mode: Mode, records: &Mutex<Vec<Record>>) -> bool {
-        let asked = Instant::now();
+        let (asked, now) = (arrived(&self.stream), Instant::now());
         let head = String::from_utf8_lossy(&self.head);
         let path = head.split(' ').nth(1).unwrap_or_default();
         let is_probe = path.starts_with(PROBE_PATH);
@@ -169,7 +198,7 @@ impl Connection {
             if is_probe {
                 record.probes.push(Asked { accepted: self.accepted, asked });
             } else {
-                record.requests.push(asked);
+                record.requests.push(now);
                 record.numbers.extend(number.map(|number| (self.accepted, number)));
             }
         }

@@ -68,7 +68,9 @@ fn ten_thousand_peers_are_each_probed_once_a_period() {
         .map(|times| times.iter().filter(|&&at| at >= start && at < end).count())
         .collect();
     let (least, most) = (probes.iter().min().expect("peers"), probes.iter().max().expect("peers"));
-    assert!(*least >= 5 && *most <= 7, "{least}..{most} probes in 6 periods");
+    // One at the begin of the time, and the first may have been late by half a period.
+    let due = ((end - start).as_millis() + u128::from(DELAY / 2)) / u128::from(DELAY) + 1;
+    assert!(*least >= 5 && *most as u128 <= due, "{least}..{most} probes in 6 periods");
 
     let asked = Instant::now();
     let page = nginx.get("/status.json");
