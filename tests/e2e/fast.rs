@@ -8,6 +8,7 @@ mod demand;
 mod lifecycle;
 mod outage;
 mod penalty;
+mod resolved;
 mod undecided;
 
 /// A delay that no test lives to see the end of, so that a probe is one out of turn; `more` has the

@@ -44,12 +44,17 @@ impl Service {
 
     pub(crate) fn config(&self, balancer: &str, workers: usize) -> Config {
         let body = format!(
-            "zone backend 256k; {balancer} {} server service.test:{} resolve max_fails=0;",
+            "zone backend 256k; {balancer} {} {}",
             check(200, 2000, 2),
-            self.port
+            self.server("max_fails=0")
         );
         let resolver = format!("resolver {} valid=1s ipv6=off;", self.dns.address());
         Config::new().workers(workers).http(&resolver).upstream("backend", body)
+    }
+
+    /// A `server` line of the name.
+    pub(crate) fn server(&self, more: &str) -> String {
+        format!("server service.test:{} resolve {more};", self.port)
     }
 
     pub(crate) fn peer(&self, number: u8) -> &Peer {
