@@ -21,7 +21,7 @@ use crate::zone::Slot;
 const PATIENCE: Msec = 60_000;
 
 impl Worker {
-    /// Tells nginx, the other processes and the log of a flip.
+    /// Tells nginx and the log of a flip, of which the other processes know.
     pub(super) fn announce(
         &mut self,
         at: usize,
@@ -31,8 +31,6 @@ impl Worker {
         published: &Published,
     ) {
         let Some(watch) = self.watches.get(number) else { return };
-        // Release: whoever reads the new generation reads the slot's new health.
-        watch.generation.fetch_add(1, Ordering::Release);
         let name = self.peers.get(at).map_or(&[][..], |peer| &peer.name);
         let (level, state, what) = match flip {
             Flip::Down => (Level::Warn, "down", "failure"),

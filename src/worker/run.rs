@@ -1,6 +1,7 @@
 //! Probing: what is done when the timer fires, a probe begins or ends.
 
 use core::iter;
+use core::sync::atomic::Ordering;
 
 use healthcheck_core::lease::GRACE;
 use healthcheck_core::outcome::Outcome;
@@ -236,9 +237,8 @@ impl Worker {
         peer.repeats = 0;
         let latency = peer.probe.as_ref().map_or(0, Probe::latency);
         let number = peer.watch;
-        let Some(check) = self.watches.get(number).and_then(|watch| watch.check.as_ref()) else {
-            return;
-        };
+        let Some(watch) = self.watches.get(number) else { return };
+        let Some(check) = &watch.check else { return };
         let thresholds = (check.fall, check.rise);
         debug!("healthcheck: probe of {}: {}", peer.name.escape_ascii(), outcome.code());
 
@@ -247,6 +247,11 @@ impl Worker {
         }
         let published = slot.publish(held.epoch, outcome, thresholds, latency, wall_clock_ms());
         let Some(published) = published else { return self.lose(at) };
+        if published.flip.is_some() {
+            // Before all else, since pages show the flip already. Release: whoever reads the new
+            // generation reads the slot's new health.
+            watch.generation.fetch_add(1, Ordering::Release);
+        }
         let is_wanted = slot.land();
         let (health, started) = (slot.health(), slot.flight().started());
         let due = match health.is_awaited() {
