@@ -6,7 +6,7 @@ use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A reserved TCP port: a socket that is bound and does not listen.
@@ -63,6 +63,10 @@ impl Port {
     /// # Errors
     /// Those of `bind`.
     pub fn reserve_exactly(address: SocketAddr) -> io::Result<Port> {
+        static RAISED: Once = Once::new();
+
+        // Those that rest are many.
+        RAISED.call_once(raise_open_files);
         let socket = stream_socket(&address)?;
         bind(&socket, &address)?;
 
