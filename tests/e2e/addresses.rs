@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::Command;
 
+use support::spawn::output;
 use support::{servers, skip, wait_until, Config, Nginx, Peer, Port, CHECK, LIMIT};
 
 /// Waits until a peer counts as down, or up again, with that code of its last probe: the one before may
@@ -27,6 +28,7 @@ fn is_checked(peers: &[Peer; 2]) {
         assert!(nginx.tally(40, "backend").at(&sick) > 0);
         peers[1].healthy(false);
         wait_code(&nginx, &sick, true, "bad_code");
+        nginx.wait_logged("is down", 1);
         assert_eq!(nginx.tally(40, "backend").at(&well), 40);
         peers[1].healthy(true);
         nginx.wait_down(&sick, false);
@@ -101,6 +103,7 @@ fn each_address_behind_one_name_is_a_peer_of_its_own() {
     assert!(nginx.tally(60, "backend").at(&sick) > 0);
     peers[1].healthy(false);
     nginx.wait_down(&sick, true);
+    nginx.wait_logged("is down", 1);
     assert_eq!(nginx.status().peers.iter().filter(|row| row.down).count(), 1);
     let tally = nginx.tally(60, "backend");
     assert_eq!((tally.at(&sick), tally.with_status(200)), (0, 60));
@@ -112,7 +115,7 @@ fn with_a_name_of_three(dir: &Path) -> Option<(Config, Vec<Peer>)> {
     let path = dir.join("hosts").display().to_string();
     fs::write(&path, "").expect("a file in the directory");
     let within = ["--mount", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\"", &path];
-    let allowed = Command::new("unshare").args(within).arg("true").output();
+    let allowed = output(Command::new("unshare").args(within).arg("true"));
     if !allowed.is_ok_and(|output| output.status.success()) {
         skip("no mount namespace for a list of hosts");
         return None;

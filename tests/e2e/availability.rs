@@ -15,6 +15,7 @@ fn check_26_with_all_peers_down_a_request_fails_at_once() {
             peer.healthy(false);
         }
         wait_until(LIMIT, "all down", || nginx.status().peers.iter().all(|row| row.down));
+        nginx.wait_logged("is down", 2);
         let fail = |_| {
             let start = Instant::now();
             assert_eq!(nginx.get("/backend/").status, 502);
@@ -34,6 +35,7 @@ fn check_26_with_all_peers_down_a_request_fails_at_once() {
 
         peers[0].healthy(true);
         nginx.wait_down(&peers[0], false);
+        nginx.wait_logged("is up", 1);
         assert_eq!(nginx.tally(20, "backend").at(&peers[0].to_string()), 20);
     }
 }
@@ -47,10 +49,12 @@ fn check_26_the_only_server_of_an_upstream_obeys_too() {
         let nginx = Nginx::start(&Config::new().workers(2).upstream("backend", body));
 
         nginx.wait_down(&peer, true);
+        nginx.wait_logged("is down", 1);
         assert_eq!(nginx.tally(20, "backend").with_status(502), 20);
         assert_eq!(peer.request_count(), 0);
         peer.healthy(true);
         nginx.wait_down(&peer, false);
+        nginx.wait_logged("is up", 1);
         assert_eq!(nginx.tally(20, "backend").with_status(200), 20);
     }
 }
@@ -81,19 +85,23 @@ fn backup_steps_in(extra: &str) {
 
     first.healthy(false);
     nginx.wait_down(first, true);
+    nginx.wait_logged("is down", 1);
     assert!(!nginx.row(backup).down && !nginx.row(second).down, "health is each peer's own");
     assert_eq!(used(), [false, true, false], "{extra}");
 
     second.healthy(false);
     nginx.wait_down(second, true);
+    nginx.wait_logged("is down", 2);
     assert_eq!(used(), [false, false, true], "{extra}");
 
     backup.healthy(false);
     nginx.wait_down(backup, true);
+    nginx.wait_logged("is down", 3);
     assert_eq!(nginx.tally(10, "backend").with_status(502), 10, "{extra}");
 
     first.healthy(true);
     nginx.wait_down(first, false);
+    nginx.wait_logged("is up", 1);
     assert!(nginx.row(backup).down, "health is each peer's own");
     assert_eq!(used(), [true, false, false], "{extra}");
 }
@@ -114,9 +122,11 @@ fn a_server_that_the_configuration_marks_down_is_listed_and_left_alone() {
         // Its neighbour's flips do not bring it in.
         peers[0].healthy(false);
         nginx.wait_down(&peers[0], true);
+        nginx.wait_logged("is down", 1);
         assert_eq!(nginx.tally(10, "backend").with_status(502), 10);
         peers[0].healthy(true);
         nginx.wait_down(&peers[0], false);
+        nginx.wait_logged("is up", 1);
         assert_eq!(nginx.tally(30, "backend").at(&peers[0].to_string()), 30);
         assert_eq!(peers[1].connection_count(), 0);
     }
@@ -141,11 +151,13 @@ fn a_retry_within_a_request_reaches_the_peers_that_are_up() {
 
         peers[0].healthy(false);
         nginx.wait_down(&peers[0], true);
+        nginx.wait_logged("is down", 1);
         peers[1].requests(support::Script::status(500, "broken"));
         assert_eq!(statuses(), (30, 0), "the other peer answers");
 
         peers[2].stop();
         nginx.wait_down(&peers[2], true);
+        nginx.wait_logged("is down", 2);
         assert_eq!(statuses(), (0, 30), "the only peer's own answer, no 502");
     }
 }
@@ -169,11 +181,13 @@ fn an_address_that_is_listed_twice_is_one_peer_with_two_rows() {
         });
         peers[1].healthy(false);
         wait_until(LIMIT, "both rows are down", || rows().iter().all(|row| row.down));
+        nginx.wait_logged("is down", 1);
         assert_eq!(rows().len(), 2);
         assert_eq!(nginx.tally(60, "backend").at(&sick), 0);
         assert_eq!(nginx.log_lines("is down").len(), 1);
         peers[1].healthy(true);
         wait_until(LIMIT, "both rows are up", || rows().iter().all(|row| !row.down));
+        nginx.wait_logged("is up", 1);
         assert!(nginx.tally(60, "backend").at(&sick) > 0);
     }
 }
@@ -193,6 +207,7 @@ fn one_peer_has_its_own_health_in_each_upstream() {
     wait_until(LIMIT, "the strict one is down", || {
         nginx.status().of("strict").iter().all(|row| row.down)
     });
+    nginx.wait_logged("is down", 2);
     assert!(nginx.status().of("lax").iter().all(|row| !row.down && row.failures == 0));
     assert_eq!(nginx.tally(20, "strict").with_status(502), 20);
     assert_eq!(nginx.tally(20, "lax").with_status(200), 20);

@@ -68,14 +68,17 @@ fn obeys(balancer: &Balancer) {
     for (name, _) in &variants {
         assert!(at_sick(name) > 0, "{name}: a healthy peer gets its share");
     }
-    for _ in 0..2 {
+    for round in 1..=2 {
         sick.healthy(false);
         all(true);
+        // The page may be ahead of what the other workers are told.
+        nginx.wait_logged("is down", round * variants.len());
         for (name, _) in &variants {
             assert_eq!(at_sick(name), 0, "{name}");
         }
         sick.healthy(true);
         all(false);
+        nginx.wait_logged("is up", round * variants.len());
         for (name, _) in &variants {
             assert!(at_sick(name) > 0, "{name}: a recovered peer gets its share");
         }
@@ -132,10 +135,11 @@ fn nothing_after_the_flip(zone: &str) {
 
     nginx.wait_probed();
     let load = nginx.load(4, "backend");
-    for _ in 0..4 {
+    for round in 1..=4 {
         more(&peers[..1], 1);
         peers[0].healthy(false);
         nginx.wait_down(&sick, true);
+        nginx.wait_logged("is down", round);
         let from = Instant::now();
         nginx.wait_row(&sick, "stays down", |row| row.concurrent >= 4);
         // Besides those that were on their way.
@@ -187,6 +191,7 @@ fn thirty_sick_peers_leave_the_last_one_serving_with_every_balancer() {
     wait_until(LIMIT, "the sick ones are down", || {
         nginx.status().peers.iter().all(|row| row.down != (row.name == well))
     });
+    nginx.wait_logged("is down", 7 * 30);
     for number in 0..7 {
         let tally = nginx.tally(60, &format!("u{number}"));
         assert_eq!(tally.at(&well), 60, "u{number}: {tally:?}");

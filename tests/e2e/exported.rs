@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
+use support::spawn::output;
 use support::{skip, Environment};
 
 /// The global names of the version script.
@@ -24,8 +25,8 @@ fn the_module_exports_exactly_what_the_version_script_lists() {
     let listed = listed(&fs::read_to_string(script).expect("the version script"));
     assert!(listed.contains("ngx_modules"), "{listed:?}");
 
-    let output =
-        Command::new("nm").args(["-D", "--defined-only"]).arg(module).output().expect("nm starts");
+    let nm = output(Command::new("nm").args(["-D", "--defined-only"]).arg(module));
+    let output = nm.expect("nm starts");
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout);
     let exported = text.lines().filter_map(|line| line.split_whitespace().last());

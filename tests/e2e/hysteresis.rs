@@ -1,6 +1,6 @@
 //! How many verdicts in a row flip a peer, and what the log says when they do.
 
-use support::{check, servers, wait_until, Config, Nginx, Peer, Script, LIMIT};
+use support::{check, servers, Config, Nginx, Peer, Script};
 
 /// A check whose probes wait for the test: delay 100 ms and a timeout that is not reached.
 fn slow_check(failcount: &str) -> String {
@@ -107,7 +107,7 @@ fn flips_are_logged_once(zone: &str) {
         peer.healthy(healthy);
         nginx.wait_down(peer, !healthy);
         expected.push(line.to_owned());
-        wait_until(LIMIT, "the flip is logged", || logged().len() >= expected.len());
+        nginx.wait_logged("healthcheck: peer", expected.len());
         // All workers learn of it and none says so again.
         nginx.tally(40, "backend");
         nginx.wait_row(peer, "stays as it is", |row| row.concurrent >= 6);

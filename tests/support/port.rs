@@ -6,7 +6,7 @@ use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A reserved TCP port: a socket that is bound and does not listen.
@@ -63,6 +63,10 @@ impl Port {
     /// # Errors
     /// Those of `bind`.
     pub fn reserve_exactly(address: SocketAddr) -> io::Result<Port> {
+        static RAISED: Once = Once::new();
+
+        // Those that rest are many.
+        RAISED.call_once(raise_open_files);
         let socket = stream_socket(&address)?;
         bind(&socket, &address)?;
 
@@ -149,11 +153,27 @@ pub(crate) fn connect_known(
     // SAFETY: `to` is a whole `sockaddr_storage`, of which `length` bytes are its address; both
     // live until the call returns.
     let code = unsafe { libc::connect(stream.as_raw_fd(), (&raw const to).cast(), length) };
-    if code == 0 {
-        Ok(stream)
-    } else {
-        Err(io::Error::last_os_error())
+    let error = io::Error::last_os_error();
+    match code {
+        0 => Ok(stream),
+        // A process that was stopped, or frozen, and goes on has its calls interrupted.
+        _ if error.kind() == io::ErrorKind::Interrupted => await_connection(stream, limit),
+        _ => Err(error),
     }
+}
+
+/// A connection that is being made, once that has ended.
+fn await_connection(stream: TcpStream, limit: Duration) -> io::Result<TcpStream> {
+    let start = Instant::now();
+
+    while start.elapsed() < limit {
+        let mut entry = libc::pollfd { fd: stream.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+        // SAFETY: `entry` is one entry that lives until the call returns.
+        if unsafe { libc::poll(&raw mut entry, 1, 100) } > 0 {
+            return stream.take_error()?.map_or(Ok(stream), Err);
+        }
+    }
+    Err(io::ErrorKind::TimedOut.into())
 }
 
 /// Raises the soft limit of open files to the hard one, for this process and its children.

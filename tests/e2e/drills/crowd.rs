@@ -126,7 +126,7 @@ impl Crowd {
             let own: Vec<Instant> = times[peer].iter().copied().filter(|&at| at > start).collect();
             let mut gaps: Vec<Duration> = own.windows(2).map(|pair| pair[1] - pair[0]).collect();
             gaps.sort_unstable();
-            let usual = gaps[gaps.len() / 2].as_secs_f64() * 1000.0;
+            let usual = gaps[(gaps.len() - 1) / 2].as_secs_f64() * 1000.0;
             least = least.min(f64::from(DELAY) / usual);
             most = most.max(own.len() as f64 / delays);
         }
@@ -137,7 +137,7 @@ impl Crowd {
     fn wait_probed_since(&self, peers: impl Iterator<Item = usize> + Clone, start: Instant) {
         wait_until(LIMIT, "every peer is probed some times", || {
             let times = self.swarm.times();
-            peers.clone().all(|peer| times[peer].iter().filter(|&&at| at > start).count() >= 5)
+            peers.clone().all(|peer| times[peer].iter().filter(|&&at| at > start).count() >= 7)
         });
     }
 

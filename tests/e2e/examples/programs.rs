@@ -76,7 +76,8 @@ impl Pair {
             .process_group(0)
             .spawn()
             .expect("supervisord");
-        wait_until(LIMIT, "supervisord runs", || {
+        // Python has much to read first.
+        wait_until(3 * LIMIT, "supervisord runs", || {
             fs::read_to_string(dir.path().join("supervisord.log"))
                 .is_ok_and(|log| log.contains("supervisord started with pid"))
         });
@@ -167,17 +168,18 @@ fn load_starts_and_stops_programs() {
     let changes = [
         ("supervisord_load_interval 60s", "supervisord_load_interval 1s"),
         ("supervisord_cooldown 30s", "supervisord_cooldown 200ms"),
-        ("supervisord_load_threshold 50", "supervisord_load_threshold 10"),
+        // A slow machine has few requests a second; a single one is not to be too many.
+        ("supervisord_load_threshold 50", "supervisord_load_threshold 2"),
     ];
     let pair = Pair::start("load", &changes);
 
     assert_eq!(pair.get("/").status, 200);
     pair.wait_states(&["up", "down", "down", "down"]);
-    wait_until(LIMIT, "a second one is started", || {
-        for _ in 0..20 {
-            assert_eq!(pair.get("/").status, 200);
-        }
-        pair.programs("state")[1] == "up"
+    // A machine that stands still for an interval has it stopped again: what counts is that it came.
+    let line = "program \"app:app1\" of upstream \"backend\" is up: started by load";
+    wait_until(3 * LIMIT, "a second one is started", || {
+        assert_eq!(pair.get("/").status, 200);
+        !pair.nginx.log_lines(line).is_empty()
     });
     // Without load all but the minimum go, the highest first.
     pair.wait_states(&["up", "down", "down", "down"]);

@@ -26,7 +26,7 @@ fn start(more: &str) -> (Nginx, Vec<Peer>) {
 fn avoid(nginx: &Nginx, peer: &Peer) {
     peer.requests(Script::close());
     requests_reach(nginx, peer, 1);
-    // Each worker is to have some of the requests: one that does not avoid the peer sends it every second.
+    // So many that each worker has some: one that does not avoid the peer yet sends half of its own there.
     wait_until(LIMIT, "all workers avoid it", || {
         let before = peer.request_count();
         nginx.tally(60, "backend");

@@ -45,9 +45,11 @@ fn every_balancer_waits_for_the_first_peer_that_is_up() {
         });
     };
 
-    for up in [&peers[1], &peers[0]] {
+    for (round, up) in [&peers[1], &peers[0]].into_iter().enumerate() {
         all(true, &peers[0]);
         all(true, &peers[1]);
+        // The page may be ahead of what the other worker is told.
+        nginx.wait_logged("is down", names.len() * (2 + round));
         let clients: Vec<Client> =
             names.iter().map(|name| Client::get(&nginx, &format!("/{name}/?k=1"))).collect();
         wait_in_hand(&nginx, names.len());

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use support::nginx::Tested;
+use support::spawn::output;
 use support::{skip, Config, Environment, Nginx};
 
 /// What `nginx -t` says of an upstream with these directives.
@@ -90,8 +91,9 @@ fn other_module(dir: &Path, source: &str, context: &str) -> Option<String> {
     for part in ["src/http", "src/http/modules", "src/http/v2", "src/http/v3", "objs"] {
         cc.arg("-I").arg(headers.join(part));
     }
-    let built = cc.args(["-shared", "-fPIC", "-w", "-o"]).args([&so, &file]).status();
-    assert!(built.is_ok_and(|status| status.success()), "cc builds it");
+    let built = output(cc.args(["-shared", "-fPIC", "-w", "-o"]).args([&so, &file]));
+    let built = built.expect("cc starts");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     Some(format!("load_module {};", so.display()))
 }
 

@@ -15,6 +15,7 @@ fn waiting_in_two(queue: &str) -> (Nginx, Config, Peer, Vec<(u32, Client)>) {
     let config = config(queue, &servers([&peer])).workers(2);
     let nginx = Nginx::start(&config);
     nginx.wait_down(&peer, true);
+    nginx.wait_logged("is down", 1);
     let workers = nginx.workers().repeat(4);
     // None of them begins to wait before all can.
     let connections: Vec<_> =

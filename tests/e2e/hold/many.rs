@@ -221,6 +221,7 @@ fn each_worker_keeps_its_own_order() {
     let body = format!("queue {COUNT}; {} server {} max_fails=0;", quick(), peer.port);
     let nginx = Nginx::start(&config(2, body));
     nginx.wait_down(&peer.port, true);
+    nginx.wait_logged("is down", 1);
     let clients = clients(nginx.address(), COUNT);
     wait_in_hand(&nginx, COUNT);
     peer.up();

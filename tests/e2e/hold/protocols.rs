@@ -3,9 +3,10 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
+use support::spawn::output;
 use support::{holds_for, servers, wait_until, Config, Nginx, Peer, Port, Response, LIMIT};
 
 use super::server::{self, Answer, Server};
@@ -118,13 +119,13 @@ fn a_connection_that_becomes_another_protocol_waits() {
 
 /// A key and a certificate of nobody's.
 fn certificate(dir: &Path) {
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test", "-days", "2"])
-        .args(["-keyout", "key.pem", "-out", "certificate.pem"])
-        .current_dir(dir)
-        .stderr(Stdio::null())
-        .status();
-    assert!(made.is_ok_and(|status| status.success()), "openssl makes a certificate");
+    let made = output(
+        Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test"])
+            .args(["-days", "2", "-keyout", "key.pem", "-out", "certificate.pem"])
+            .current_dir(dir),
+    );
+    assert!(made.is_ok_and(|made| made.status.success()), "openssl makes a certificate");
 }
 
 /// A peer that speaks TLS: nginx itself. It passes probes, which come without TLS, to `probed`, and

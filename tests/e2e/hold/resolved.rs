@@ -43,6 +43,7 @@ fn requests_that_wait_do_not_mind_peers_that_come_and_go() {
     let nginx = Nginx::start(&service.config("queue 10;", 2).server(location));
     service.wait_listed(&nginx, &[1]);
     nginx.wait_down(service.peer(1), true);
+    nginx.wait_logged("is down", 1);
     let clients = Client::many(&nginx, 3, "/backend/");
     wait_in_hand(&nginx, 3);
     // A new peer counts as up until its first probe: those that it serves are served.
