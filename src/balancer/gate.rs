@@ -3,7 +3,13 @@
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use nginx_sys::ngx_http_upstream_init_peer_pt;
+use nginx_sys::{
+    ngx_http_request_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_srv_conf_t, ngx_int_t,
+};
+
+/// A `peer.init` that is there.
+pub(crate) type PeerInit =
+    unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t;
 
 /// Tells whether this process mirrors the newest health of one upstream. Lives in the upstream's
 /// configuration, one copy a process.
@@ -11,7 +17,13 @@ use nginx_sys::ngx_http_upstream_init_peer_pt;
 pub(crate) struct Gate {
     /// nginx's own `peer.init`, which runs behind the gate.
     inner: Cell<ngx_http_upstream_init_peer_pt>,
-    /// The same, unless each request is wrapped.
+    /// The same, and then another look at nginx's list of peers.
+    following: Cell<ngx_http_upstream_init_peer_pt>,
+    /// What begins a request: `following` where the list changes while nginx runs, else `inner`.
+    begin: Cell<ngx_http_upstream_init_peer_pt>,
+    /// Whether each request is wrapped.
+    is_wrapped: Cell<bool>,
+    /// What begins a request, unless each is wrapped.
     direct: Cell<ngx_http_upstream_init_peer_pt>,
     /// The upstream's generation in shared memory; unset where nothing is mirrored.
     generation: Cell<Option<&'static AtomicU64>>,
@@ -28,14 +40,30 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Puts the gate before nginx's own `peer.init`; `is_wrapped` says whether each request is.
-    pub(crate) fn set_inner(&self, inner: ngx_http_upstream_init_peer_pt, is_wrapped: bool) {
+    /// Puts the gate before nginx's own `peer.init`; `following` runs that and then mirrors what is
+    /// stale, `is_wrapped` says whether each request is.
+    pub(crate) fn set_inner(
+        &self,
+        inner: ngx_http_upstream_init_peer_pt,
+        following: PeerInit,
+        is_wrapped: bool,
+    ) {
         self.inner.set(inner);
-        self.direct.set(inner.filter(|_| !is_wrapped));
+        self.following.set(inner.and(Some(following)));
+        self.is_wrapped.set(is_wrapped);
+        self.set_begin(inner);
     }
 
-    /// Begins to watch `generation` for upstream `number`.
-    pub(crate) fn open(&self, number: usize, generation: &'static AtomicU64) {
+    /// Sets what begins a request.
+    fn set_begin(&self, begin: ngx_http_upstream_init_peer_pt) {
+        self.begin.set(begin);
+        self.direct.set(begin.filter(|_| !self.is_wrapped.get()));
+    }
+
+    /// Begins to watch `generation` for upstream `number`; `is_listed_anew` says whether nginx's list of
+    /// peers changes while nginx runs.
+    pub(crate) fn open(&self, number: usize, generation: &'static AtomicU64, is_listed_anew: bool) {
+        self.set_begin(if is_listed_anew { self.following.get() } else { self.inner.get() });
         self.number.set(number);
         self.generation.set(Some(generation));
         self.closed.set(false);
@@ -95,8 +123,13 @@ impl Gate {
         self.inner.get()
     }
 
-    /// nginx's own `peer.init`, if that is all there is to do for a request; see `stale`. Cannot
-    /// panic.
+    /// What begins a request behind the gate: nginx's own `peer.init`, with another look at the list of
+    /// peers where that changes.
+    pub(crate) fn begin(&self) -> ngx_http_upstream_init_peer_pt {
+        self.begin.get()
+    }
+
+    /// What begins a request, if that is all there is to do for it; see `stale`. Cannot panic.
     #[inline]
     pub(crate) fn direct(&self, version: usize) -> ngx_http_upstream_init_peer_pt {
         if self.stale(version).is_some() {

@@ -7,7 +7,7 @@ use nginx_sys::{
     ngx_conf_t, ngx_cycle_t, ngx_http_upstream_main_conf_t, ngx_int_t, ngx_shm_zone_t,
 };
 
-use super::healthcheck::{init_peer, this};
+use super::healthcheck::{init_and_follow, init_peer, this};
 use super::{api, create_conf, supervisord, upstream_module, ERROR, OK};
 use crate::conf::command::CommandPages;
 use crate::conf::complete::Block;
@@ -103,7 +103,8 @@ pub(super) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_in
             let uscf = one.upstream.as_ptr();
             // SAFETY: a live upstream whose balancer has set its `peer.init`.
             unsafe {
-                one.conf.gate.set_inner((*uscf).peer.init, one.conf.is_wrapped());
+                let inner = (*uscf).peer.init;
+                one.conf.gate.set_inner(inner, init_and_follow, one.conf.is_wrapped());
                 (*uscf).peer.init = Some(init_peer);
             }
         }

@@ -17,6 +17,7 @@ use super::cycle::{
 use super::{
     core_module, create_conf, name, readers, upstream_command, upstream_module, Reader, ERROR, OK,
 };
+use crate::balancer::gate::PeerInit;
 use crate::balancer::hold::HoldError;
 use crate::conf::complete::RivalQueue;
 use crate::conf::page::PageError;
@@ -197,31 +198,31 @@ pub(super) unsafe extern "C" fn init_peer(
     });
     match direct {
         // SAFETY: this callback's own arguments, and what the gate is before.
-        Some((conf, inner)) if conf.watches_failures.get() => unsafe {
-            choose_peer(r, us, conf, inner)
+        Some((conf, begin)) if conf.watches_failures.get() => unsafe {
+            choose_peer(r, us, conf, begin)
         },
-        // SAFETY: nginx's own `peer.init` of this upstream, with its own arguments.
-        Some((_, inner)) => unsafe { inner(r, us) },
+        // SAFETY: what begins a request to this upstream, with nginx's own arguments.
+        Some((_, begin)) => unsafe { begin(r, us) },
         // SAFETY: this callback's own arguments.
         None => unsafe { init_peer_guarded(r, us) },
     }
 }
 
-/// nginx's own `peer.init`, and the listener for failed requests where one is wanted. Cannot panic.
+/// Begins a request, and has the listener for failed requests where one is wanted. Cannot panic.
 ///
 /// # Safety
 /// `r` and `us` are the arguments of the `init_peer` that is running, `conf` is what was kept for that
-/// upstream, and `inner` nginx's own `peer.init` of it.
+/// upstream, and `begin` what its gate begins a request with.
 #[inline(never)]
 unsafe fn choose_peer(
     r: *mut ngx_http_request_t,
     us: *mut ngx_http_upstream_srv_conf_t,
     conf: &UpstreamConf,
-    inner: PeerInit,
+    begin: PeerInit,
 ) -> ngx_int_t {
     // SAFETY: passed on; the record lives as long as the configuration.
     unsafe {
-        let rc = inner(r, us);
+        let rc = begin(r, us);
         if rc == OK && conf.watches_failures.get() {
             failures::listen::<Failures>(r, us, &conf.balancer_free);
         }
@@ -248,21 +249,41 @@ unsafe fn init_peer_guarded(
         worker::monitors::tell(conf);
         Some(conf)
     });
-    let Some((conf, inner)) = conf.and_then(|conf| Some((conf, conf.gate.inner()?))) else {
+    let Some((conf, begin)) = conf.and_then(|conf| Some((conf, conf.gate.begin()?))) else {
         return ERROR;
     };
     if conf.is_wrapped() {
         // SAFETY: this callback's own arguments; the record lives as long as the configuration.
-        guard("peer.init", ERROR, || unsafe { proxied::init_peer(r, us, Some(inner), conf) })
+        guard("peer.init", ERROR, || unsafe { proxied::init_peer(r, us, Some(begin), conf) })
     } else {
         // SAFETY: passed on, with what the gate is before.
-        unsafe { choose_peer(r, us, conf, inner) }
+        unsafe { choose_peer(r, us, conf, begin) }
     }
 }
 
-/// A `peer.init` that is there.
-type PeerInit =
-    unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t;
+/// nginx's own `peer.init` of an upstream whose peers the resolver adds and removes. It may have waited
+/// for that, and would then choose among peers that came after the gate: these are mirrored before it
+/// does. What comes later still it refuses itself.
+pub(super) unsafe extern "C" fn init_and_follow(
+    r: *mut ngx_http_request_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    guard("peer.init", ERROR, || {
+        // SAFETY: as in `init_peer`.
+        let upstream = unsafe { Upstream::new(us) };
+        let found = upstream.and_then(|upstream| Some((upstream, conf_of(upstream)?)));
+        let Some((upstream, conf)) = found else { return ERROR };
+        let Some(inner) = conf.gate.inner() else { return ERROR };
+        // SAFETY: nginx's own `peer.init` of this upstream, with its own arguments.
+        let rc = unsafe { inner(r, us) };
+        if rc == OK {
+            if let Some(number) = conf.gate.stale(conf.list_version(upstream)) {
+                worker::life::sync(number);
+            }
+        }
+        rc
+    })
+}
 
 /// Hands failed requests to the worker.
 struct Failures;
