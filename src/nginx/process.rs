@@ -83,13 +83,14 @@ pub(crate) fn is_alive(pid: u32) -> bool {
     rc == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
 
-/// Whether a connection can be had without taking one of the last from clients: more than a
-/// sixteenth is free (nginx's own mark), or nginx can take one back from an idle keep-alive client.
+/// Whether a connection can be had without taking one of the last from clients: more than a sixteenth
+/// is free (nginx's own mark), or so many can be taken back. The oldest of these is a client that is idle
+/// between two requests; of only a few it may be one whose first request is on its way.
 pub(crate) fn has_free_connection() -> bool {
     // SAFETY: `ngx_cycle` always points to a live cycle; read on nginx's only thread.
     unsafe { ngx_cycle.as_ref() }.is_some_and(|cycle| {
         let reserve = cycle.connection_n / 16;
-        cycle.free_connection_n > reserve || cycle.reusable_connections_n > 0
+        cycle.free_connection_n > reserve || cycle.reusable_connections_n > reserve
     })
 }
 
