@@ -87,8 +87,8 @@ pub(super) fn connect(address: &Address) -> Result<(NonNull<ngx_connection_t>, b
 /// Lets the acknowledgement that ends the handshake wait for the first bytes to send, which follow at
 /// once (tcp(7), `TCP_QUICKACK`).
 fn delay_acknowledgement(fd: c_int) {
+    const LENGTH: libc::socklen_t = c_int::BITS / 8;
     let off: c_int = 0;
-    let length = size_of_val(&off) as libc::socklen_t;
     // SAFETY: the value lives through the call, and the length is its. Where the system refuses,
     // nothing is lost.
     unsafe {
@@ -97,7 +97,7 @@ fn delay_acknowledgement(fd: c_int) {
             libc::IPPROTO_TCP,
             libc::TCP_QUICKACK,
             (&raw const off).cast(),
-            length,
+            LENGTH,
         );
     }
 }
