@@ -33,6 +33,8 @@ pub enum Refusal {
     NoSuchProgram,
     /// The binary is being upgraded: this nginx, or this nginx alone, does not see all of the load.
     Upgrade,
+    /// Requests wait for a usable peer; a lack of load stops none meanwhile.
+    Waiting,
 }
 
 impl Refusal {
@@ -45,6 +47,7 @@ impl Refusal {
             Refusal::AlreadySo => "nothing to do",
             Refusal::NoSuchProgram => "no such program",
             Refusal::Upgrade => "the binary is being upgraded",
+            Refusal::Waiting => "requests wait for a program",
         }
     }
 }

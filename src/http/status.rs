@@ -158,10 +158,8 @@ fn summary<'a>(listed: &Listed<'a>) -> UpstreamReport<'a> {
     let Some((zone, watched)) = listed.watched else { return base };
     let found = zone.upstreams.find(Key::of_upstream(listed.upstream.name()));
     let Some((place, cell)) = found else { return base };
-    let held =
-        |row: crate::zone::counters::Row| row.upstreams.get(place).map_or(0, |count| count.held());
     UpstreamReport {
-        held: zone.sum(is_alive, held),
+        held: zone.held(is_alive, place),
         queue: watched.conf.hold.limit(),
         load: cell.load().map(|computed| computed.load),
         requests: if zone.capacity().counted { zone.requests(place) } else { 0 },

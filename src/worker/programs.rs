@@ -168,7 +168,7 @@ impl Worker {
     ) -> Asked {
         let refused = |refusal| Asked { number: None, state: None, refusal: Some(refusal) };
         let Some(one) = self.watches.get(watch) else { return refused(Refusal::NoSuchProgram) };
-        let (upstream, Some(programs)) = (one.cell, &one.programs) else {
+        let (upstream, place, Some(programs)) = (one.cell, one.place, &one.programs) else {
             return refused(Refusal::NoSuchProgram);
         };
         let cooldown = programs.managed.rule.cooldown;
@@ -180,6 +180,10 @@ impl Worker {
         let is_scaling = target == Target::Load || (cause == Cause::Balancer && is_told);
         if is_scaling && !self.generation(interval).may_scale(command) {
             return refused(Refusal::Upgrade);
+        }
+        // What they wait for is no load yet.
+        if is_scaling && command == Command::Stop && self.zone.held(is_alive, place) > 0 {
+            return refused(Refusal::Waiting);
         }
         let number = match choose(command, target, &words) {
             Ok(number) => number,

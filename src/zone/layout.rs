@@ -217,6 +217,12 @@ impl Zone {
             .fold(0, |sum, (_, count)| sum.saturating_add(u64::from(count)))
     }
 
+    /// Requests that are held in the upstream with this place in the table, in all processes for which
+    /// `is_alive` says so.
+    pub(crate) fn held(self, is_alive: impl Fn(u32) -> bool, upstream: usize) -> u64 {
+        self.sum(is_alive, |row| row.upstreams.get(upstream).map_or(0, |count| count.held()))
+    }
+
     /// The mutex that adding and removing records takes, if nobody holds it.
     pub(crate) fn try_lock(self) -> Option<ZoneLock> {
         self.memory.try_lock()

@@ -1,12 +1,13 @@
 //! Programs are started and stopped by load.
 
 use std::fs;
+use std::thread;
 use std::time::Duration;
 
 use support::scripted_supervisord::{START, STOP};
 use support::{
-    holds_for, servers, wait_until, Config, Load, Nginx, Peer, ScriptedSupervisord, Supervisord,
-    LIMIT,
+    holds_for, servers, wait_until, Config, Load, Nginx, Peer, Request, ScriptedSupervisord,
+    Supervisord, CHECK, LIMIT,
 };
 
 use super::two_settled;
@@ -126,9 +127,9 @@ fn without_a_threshold_nothing_is_scaled() {
 
     let load = flood(&nginx);
     wait_until(LIMIT, "the first is up", || nginx.status().program("backend0").state == "up");
-    std::thread::sleep(Duration::from_secs(1));
+    thread::sleep(Duration::from_secs(1));
     load.stop();
-    std::thread::sleep(Duration::from_secs(1));
+    thread::sleep(Duration::from_secs(1));
     assert_eq!(supervisord.calls_of(START).len(), 1);
     assert!(supervisord.calls_of(STOP).is_empty());
 }
@@ -163,4 +164,30 @@ fn real_programs_come_and_go_with_the_load() {
     assert!(samples.iter().all(|sample| sample.status == Some(200)));
     supervisord.wait_state("backend0", "STOPPED");
     assert_eq!(supervisord.state("backend1"), "STOPPED");
+}
+
+#[test]
+fn nothing_is_stopped_for_want_of_load_while_requests_wait() {
+    let (supervisord, peers) = (ScriptedSupervisord::start(), Peer::start_many(2));
+    for peer in &peers {
+        peer.healthy(false);
+    }
+    let config = Config::new()
+        .workers(2)
+        .upstream("backend", body(&supervisord, &peers, 0, CHECK))
+        .commands("backend");
+    let nginx = Nginx::start(&config);
+
+    let address = nginx.address();
+    let waiting = thread::spawn(move || Request::get("/backend/").send(address));
+    nginx.wait_program("backend0", "up");
+    wait_until(LIMIT, "it waits", || nginx.status().upstream("backend").held == 1);
+    // Several intervals and cooldowns.
+    holds_for(Duration::from_millis(2500), "its program is left alone", || {
+        supervisord.calls_of(STOP).is_empty()
+    });
+    peers[0].healthy(true);
+    assert_eq!(waiting.join().expect("a client").expect("an answer").status, 200);
+    assert_eq!(order(&supervisord, START), ["backend0"]);
+    nginx.wait_program("backend0", "down");
 }
