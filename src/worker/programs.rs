@@ -11,6 +11,7 @@ use healthcheck_core::supervisor::Command;
 use healthcheck_core::Msec;
 
 use super::{with_worker, Worker};
+use crate::balancer::mirror::Image;
 use crate::conf::monitors::Status;
 use crate::conf::Managed;
 use crate::nginx::callbacks::Checker;
@@ -362,6 +363,11 @@ impl Worker {
             has_failed: cell.failed_round() == round,
         };
         let candidates: Vec<_> = programs.cells.iter().enumerate().map(candidate).collect();
+        // Another process has just made a peer usable, and is about to tell. Looked at after the words
+        // above, so that none of them has come up unseen.
+        if images.iter().any(Image::is_usable) {
+            return self.sync(watch);
+        }
         match for_request(&candidates) {
             Wanted::Wait => {}
             Wanted::Start(number) => {
