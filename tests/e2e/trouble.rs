@@ -1,5 +1,7 @@
 //! Trouble of this machine is no verdict on a peer.
 
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,38 @@ fn too_few_connections_are_no_reason_to_call_a_peer_sick() {
     let lines = nginx.log_lines("healthcheck: no free connection");
     once_a_minute(&lines, started);
     assert!(lines[0].contains("[error]"), "{}", lines[0]);
+}
+
+#[test]
+fn a_client_that_has_said_nothing_yet_is_not_sent_away_for_a_probe() {
+    let peers = Peer::start_many(10);
+    let body = format!("{} {}", check(200, 30_000, 1), servers(&peers));
+    let events = "events { worker_connections 64; }";
+    let config = Config::new().main(events).upstream("backend", body);
+    let nginx = Nginx::start(&config);
+    nginx.wait_probed();
+
+    // With what nginx has itself, all but the last sixteenth.
+    let mut clients = Vec::new();
+    wait_until(LIMIT, "probes pause", || {
+        if clients.len() < 58 {
+            let mut client = TcpStream::connect(nginx.address()).expect("a place in the backlog");
+            client.write_all(b"GET /backend/ HTTP/1.0\r\n").expect("a connection");
+            clients.push(client);
+        }
+        !nginx.log_lines("healthcheck: no free connection").is_empty()
+    });
+    let mut silent = TcpStream::connect(nginx.address()).expect("a place in the backlog");
+    // Several attempts to probe.
+    silent.set_read_timeout(Some(Duration::from_secs(4))).expect("a socket");
+    let error = silent.read(&mut [0]).expect_err("nobody says or ends anything");
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    drop(clients);
+    silent.set_read_timeout(Some(LIMIT)).expect("a socket");
+    silent.write_all(b"GET /backend/ HTTP/1.0\r\n\r\n").expect("a connection");
+    let mut answer = String::new();
+    silent.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 #[test]
