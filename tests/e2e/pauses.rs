@@ -1,12 +1,13 @@
 //! A worker that stands still is no reason to call a peer sick.
 
-use std::io::{Read, Write};
 use std::iter;
 use std::net::TcpStream;
-use std::thread::{self, sleep};
+use std::thread::sleep;
 use std::time::Duration;
 
 use support::{check, process, servers, wait_until, Config, Nginx, Peer, Port, Script, LIMIT};
+
+use crate::transport::answer_all;
 
 /// What a probe may take, in milliseconds: a peer of the test may itself stand still for a second, and
 /// that is no false verdict.
@@ -147,17 +148,9 @@ fn a_request_that_could_not_leave_in_time_is_no_verdict() {
     let worker = nginx.workers()[0];
     stop(worker);
     drop(first);
-    // It answers whatever comes, for as long as the tests run: the probe that had no verdict may
-    // have been answered too, and the next one must not find the port closed.
-    thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut request = [0; 100];
-            if stream.read(&mut request).is_ok_and(|count| count > 0) {
-                // The probe may be gone already.
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
-            }
-        }
-    });
+    // The probe that had no verdict may have been answered too, and the next one must not find the port
+    // closed.
+    answer_all(listener);
     sleep(Duration::from_millis(3500));
     process::signal(worker, libc::SIGCONT).expect("a worker");
 

@@ -7,7 +7,7 @@ use std::thread;
 use support::{check, servers, skip, Config, Nginx, Peer, Port, LIMIT};
 
 /// Answers whatever comes, for as long as the tests run.
-fn answer_all(listener: TcpListener) {
+pub(crate) fn answer_all(listener: TcpListener) {
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let mut request = [0; 100];
