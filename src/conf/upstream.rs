@@ -136,6 +136,11 @@ impl UpstreamConf {
         !self.gate.is_open() || self.gate.is_usable()
     }
 
+    /// Whether nginx's list of peers is ours, and its resolver adds and removes peers of it.
+    pub(crate) fn is_listed_anew(&self, upstream: Upstream) -> bool {
+        self.has_nginxs_list.get() && upstream.resolved_lines() > 0
+    }
+
     /// The version of nginx's list of peers; 0 where that list is none of ours.
     pub(crate) fn list_version(&self, upstream: Upstream) -> usize {
         if self.has_nginxs_list.get() {

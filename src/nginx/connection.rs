@@ -64,12 +64,15 @@ pub(crate) struct PeerConnection(NonNull<ngx_connection_t>);
 
 impl PeerConnection {
     /// Begins a connection to `address`; the flag says whether it stands already. Nothing is observed
-    /// before [`watch`](Self::watch).
+    /// before [`watch`](Self::watch). `delays_ack` spares a packet where bytes are sent at once; a peer
+    /// that waits for the acknowledgement of its first bytes before it sends more then waits for 40 ms
+    /// or longer.
     pub(crate) fn open<O: Observer>(
         address: &Address,
         token: usize,
+        delays_ack: bool,
     ) -> Result<(PeerConnection, bool), OpenError> {
-        let (connection, is_connected) = connect::connect(address)?;
+        let (connection, is_connected) = connect::connect(address, delays_ack)?;
         let opened = PeerConnection(connection);
         let (read, write) = opened.events();
         // SAFETY: nginx just made the connection and its two events; the token is a number that

@@ -281,26 +281,22 @@ impl Upstream {
 
     /// Changes with every peer that nginx's resolver adds or removes; 0 where it never does.
     pub(crate) fn version(self) -> ngx_uint_t {
-        // SAFETY: the counter lives in the zone as long as the peers; nginx reads it, as we do, without
-        // the write lock, and a stale value is corrected by the next look.
-        self.version_counter().map_or(0, |counter| unsafe { counter.as_ptr().read_volatile() })
-    }
-
-    /// Whether nginx's resolver adds and removes peers while nginx runs.
-    pub(crate) fn is_listed_anew(self) -> bool {
-        self.version_counter().is_some()
-    }
-
-    /// Where nginx counts the changes of its list; `None` where that never changes.
-    fn version_counter(self) -> Option<NonNull<ngx_uint_t>> {
         #[cfg(ngx_upstream_resolve)]
         {
-            // SAFETY: the list of a live upstream.
-            self.peers().and_then(|peers| NonNull::new(unsafe { (*peers.as_ptr()).config }))
+            // SAFETY: the counter lives in the zone as long as the peers; nginx reads it, as we
+            // do, without the write lock, and a stale value is corrected by the next look.
+            unsafe {
+                self.peers().map_or(0, |peers| {
+                    (*peers.as_ptr())
+                        .config
+                        .as_ref()
+                        .map_or(0, |config| core::ptr::from_ref(config).read_volatile())
+                })
+            }
         }
         #[cfg(not(ngx_upstream_resolve))]
         {
-            None
+            0
         }
     }
 

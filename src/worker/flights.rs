@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use healthcheck_core::probe::{Action, Event};
+use healthcheck_core::probe::{Action, Event, Probe};
 use healthcheck_core::Msec;
 
 use super::peer::Phase;
@@ -104,6 +104,10 @@ impl Worker {
         if buffer.is_empty() {
             buffer = vec![0; READ_BUFFER].into_boxed_slice();
         }
+        let mut is_first = false;
+        if let Some(Phase::Probing(flight)) = self.peers.get_mut(at).map(|peer| &mut peer.phase) {
+            is_first = !core::mem::replace(&mut flight.has_read, true);
+        }
         while let Some(Phase::Probing(flight)) = self.peers.get_mut(at).map(|peer| &mut peer.phase)
         {
             let event = match flight.connection.read(&mut buffer) {
@@ -111,7 +115,12 @@ impl Worker {
                 Read::End => Event::Closed,
                 Read::Failed => Event::Failed,
                 Read::Nothing => {
-                    self.linger(at);
+                    // A read that filled the buffer has left nginx thinking that there is more.
+                    if flight.connection.watch() {
+                        self.linger(at);
+                    } else {
+                        self.abandon(at);
+                    }
                     break;
                 }
             };
@@ -120,6 +129,10 @@ impl Worker {
             if is_last {
                 break;
             }
+        }
+        if let (Some(peer), true) = (self.peers.get_mut(at), is_first) {
+            let is_over = !matches!(peer.phase, Phase::Probing(_));
+            peer.answers.note(is_over || peer.probe.as_ref().is_some_and(Probe::awaits_end));
         }
         self.buffer = buffer;
     }

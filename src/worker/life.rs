@@ -140,7 +140,7 @@ impl Worker {
         self.zone.enter(self.process_slot, Process { pid, number, epoch });
         for at in 0..self.watches.len() {
             if let Some(watch) = self.watches.get(at) {
-                let is_listed_anew = watch.upstream.is_listed_anew();
+                let is_listed_anew = watch.conf.is_listed_anew(watch.upstream);
                 watch.conf.gate.open(at, watch.generation, is_listed_anew);
             }
             self.enlist_all(at);

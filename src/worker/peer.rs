@@ -27,6 +27,8 @@ pub(crate) struct Flight {
     pub(crate) connection: PeerConnection,
     /// Whether the connection has only begun: nothing was sent, and nginx does not watch it yet.
     pub(crate) is_new: bool,
+    /// Whether there was anything to read so far.
+    pub(crate) has_read: bool,
     /// When the whole request was sent; unset before.
     pub(crate) asked: Option<Instant>,
     /// Whether the response is complete and the end of the connection awaited.
@@ -56,6 +58,27 @@ pub(crate) enum Phase {
     Gone,
 }
 
+/// How a peer's answers have come so far.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answers {
+    /// None has come.
+    Unknown,
+    /// Each at once.
+    Whole,
+    /// One in pieces, with a pause between them. From then on it counts as a peer of that kind.
+    Apart,
+}
+
+impl Answers {
+    /// Notes one more.
+    pub(crate) fn note(&mut self, is_whole: bool) {
+        *self = match self {
+            Answers::Unknown | Answers::Whole if is_whole => Answers::Whole,
+            _ => Answers::Apart,
+        };
+    }
+}
+
 /// One peer of one upstream, by address.
 pub(crate) struct Peer {
     /// Its slot.
@@ -80,6 +103,8 @@ pub(crate) struct Peer {
     pub(crate) probe: Option<Probe>,
     /// Whether connections to it have been seen to take longer than the call that begins them.
     pub(crate) is_far: bool,
+    /// How its answers have come.
+    pub(crate) answers: Answers,
     /// Probes in a row that ended without a verdict since the event loop stalled.
     pub(crate) repeats: u8,
 }
@@ -105,6 +130,7 @@ impl Peer {
             phase: Phase::Idle,
             probe: None,
             is_far: false,
+            answers: Answers::Unknown,
             repeats: 0,
         }
     }

@@ -346,6 +346,8 @@ impl Worker {
         if programs.managed.supervisord.is_none() || self.awaits_first_answer(watch) {
             return;
         }
+        // Read before what is known of their peers: who starts one notes first that its peers are awaited.
+        let words = programs.words();
         let awaited: Vec<u32> = images
             .iter()
             .filter(|image| image.slot.is_some_and(|slot| slot.health().is_awaited()))
@@ -356,13 +358,15 @@ impl Worker {
         // One that takes half of a request's patience to answer is not waited for alone.
         let patience = one.conf.hold.patience() / 2;
         let is_fresh = |cell: &ProgramCell| now().saturating_sub(cell.up_since()) < patience;
-        let candidate = |(number, (_, cell)): (usize, &(usize, &'static ProgramCell))| Candidate {
-            program: cell.program(),
-            is_awaited: is_fresh(cell) && is_awaited(number),
-            may_recover: is_left_alone || is_awaited(number),
-            has_failed: cell.failed_round() == round,
-        };
-        let candidates: Vec<_> = programs.cells.iter().enumerate().map(candidate).collect();
+        let cells = programs.cells.iter().map(|(_, cell)| cell);
+        let candidate =
+            |(number, (cell, program)): (usize, (&&'static ProgramCell, Program))| Candidate {
+                program,
+                is_awaited: is_fresh(cell) && is_awaited(number),
+                may_recover: is_left_alone || is_awaited(number),
+                has_failed: cell.failed_round() == round,
+            };
+        let candidates: Vec<_> = cells.zip(words).enumerate().map(candidate).collect();
         // Another process has just made a peer usable, and is about to tell. Looked at after the words
         // above, so that none of them has come up unseen.
         if images.iter().any(Image::is_usable) {

@@ -12,13 +12,17 @@ use healthcheck_core::schedule::{
 use healthcheck_core::Msec;
 
 use super::flights::Events;
-use super::peer::{Flight, Phase};
+use super::peer::{Answers, Flight, Phase};
 use super::trouble::Cause;
 use super::{calls, forget, with_worker, Worker, SCAN_EVERY, WORKER};
 use crate::nginx::connection::{OpenError, PeerConnection};
 use crate::nginx::guard::guard;
 use crate::nginx::log::debug;
 use crate::nginx::process::{has_free_connection, is_exiting, now, wall_clock_ms, CycleId};
+
+/// Acknowledgements are delayed only where the timeout is so long that one which delays the answer for
+/// once makes no difference: Linux waits for 200 ms at most (`TCP_DELACK_MAX`).
+const MOST_DELAYED: Msec = 1000;
 
 /// From the end of one probe to the start of the next while a peer that was just started has not
 /// passed yet.
@@ -173,7 +177,8 @@ impl Worker {
         let (Some(peer), Ok(id)) = (self.peers.get_mut(at), u32::try_from(at)) else { return };
         // At once: whoever wants a probe takes the lease if none is in flight.
         slot.take_off(now);
-        match PeerConnection::open::<Events>(&peer.address, at) {
+        let delays_ack = peer.answers == Answers::Whole && check.timeout >= MOST_DELAYED;
+        match PeerConnection::open::<Events>(&peer.address, at, delays_ack) {
             Err(OpenError::Local(error)) => {
                 let what = format_args!("no socket for a probe, probes pause: {error}");
                 let until = self.trouble.hold(Cause::Socket, now, what);
@@ -200,6 +205,7 @@ impl Worker {
                 peer.phase = Phase::Probing(Flight {
                     connection,
                     is_new: !is_connected,
+                    has_read: false,
                     asked: None,
                     late: 0,
                     lingers: false,

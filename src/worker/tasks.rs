@@ -184,7 +184,7 @@ impl Worker {
             let Some(address) = call.supervisord.addresses.get(call.next_address) else {
                 return self.end_call(token, Err(CallError::Connect));
             };
-            match PeerConnection::open::<Events>(address, token) {
+            match PeerConnection::open::<Events>(address, token, false) {
                 Ok((mut connection, is_connected)) => {
                     if !connection.watch() {
                         task.wake = Some(now + 10 * TICK);
@@ -264,7 +264,13 @@ impl Worker {
                 Read::Bytes(count) => Event::Received(buffer.get(..count).unwrap_or_default()),
                 Read::End => Event::Closed,
                 Read::Failed => Event::Failed,
-                Read::Nothing => return,
+                Read::Nothing => {
+                    // A read that filled the buffer has left nginx thinking that there is more.
+                    if !connection.watch() {
+                        self.on_call_end(token, Err(CallError::Internal));
+                    }
+                    return;
+                }
             };
             let is_last = !matches!(event, Event::Received(_));
             self.on_call_event(token, event);

@@ -34,9 +34,13 @@ fn quiet_log() -> *mut ngx_log_t {
 /// Begins a connection; the flag says whether it stands already.
 ///
 /// With epoll this is what `ngx_event_connect_peer` does, but for three things that spare each probe a
-/// system call, a packet and an event: the socket does not block from its birth on, the handshake's
-/// acknowledgement goes with the first bytes, and nginx watches the connection only when it is asked to.
-pub(super) fn connect(address: &Address) -> Result<(NonNull<ngx_connection_t>, bool), OpenError> {
+/// system call, an event and, where `delays_ack`, a packet: the socket does not block from its birth on,
+/// nginx watches the connection only when it is asked to, and the handshake's acknowledgement goes with
+/// the first bytes.
+pub(super) fn connect(
+    address: &Address,
+    delays_ack: bool,
+) -> Result<(NonNull<ngx_connection_t>, bool), OpenError> {
     // SAFETY: nginx sets its table of event functions before any process works.
     if (unsafe { ngx_event_actions.add_conn }).is_none() {
         return connect_by_nginx(address);
@@ -68,8 +72,8 @@ pub(super) fn connect(address: &Address) -> Result<(NonNull<ngx_connection_t>, b
         (*(*c).read).log = quiet_log();
         (*(*c).write).log = quiet_log();
 
-        if i32::from((*sockaddr).sa_family) != libc::AF_UNIX {
-            delay_acknowledgement(fd);
+        if delays_ack && i32::from((*sockaddr).sa_family) != libc::AF_UNIX {
+            delay_acknowledgements(fd);
         }
         if libc::connect(fd, sockaddr.cast(), socklen) == 0 {
             (*(*c).write).set_ready(1);
@@ -84,21 +88,16 @@ pub(super) fn connect(address: &Address) -> Result<(NonNull<ngx_connection_t>, b
     }
 }
 
-/// Lets the acknowledgement that ends the handshake wait for the first bytes to send, which follow at
-/// once (tcp(7), `TCP_QUICKACK`).
-fn delay_acknowledgement(fd: c_int) {
+/// Has acknowledgements wait for bytes to go with, that which ends the handshake too (tcp(7),
+/// `TCP_QUICKACK`).
+fn delay_acknowledgements(fd: c_int) {
     const LENGTH: libc::socklen_t = c_int::BITS / 8;
     let off: c_int = 0;
     // SAFETY: the value lives through the call, and the length is its. Where the system refuses,
     // nothing is lost.
     unsafe {
-        libc::setsockopt(
-            fd,
-            libc::IPPROTO_TCP,
-            libc::TCP_QUICKACK,
-            (&raw const off).cast(),
-            LENGTH,
-        );
+        let value = (&raw const off).cast();
+        libc::setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK, value, LENGTH);
     }
 }
 
